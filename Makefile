@@ -1,0 +1,63 @@
+# `make lab` opens the course, `make test` passes its tests; both set everything up in .venv first.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ROOT   := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
+PORT   ?= 8888
+
+.PHONY: help lab test run notebooks sync homework grade ablations benchmarks lint format clean
+help:
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+# A stamp is newer than pyproject.toml once its packages are in: a second call does nothing.
+$(VENV)/base.stamp: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "The course needs Python 3.11 or newer: $$($(PYTHON) --version). Name one with: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' || \
+	  { echo "This Python has no venv module. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -e .
+	@touch $@
+
+$(VENV)/all.stamp: $(VENV)/base.stamp
+	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -e '.[homework,test]'
+	@touch $@
+
+lab: $(VENV)/base.stamp  ## open the course in JupyterLab
+	$(BIN)/jupyter lab $(ROOT) --port=$(PORT) --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
+	  --LabApp.news_url=None notebooks/00_start_here.ipynb
+
+test: $(VENV)/all.stamp  ## lint, unit tests, every notebook (ci preset), homework copies
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	COURSE_PRESET=ci $(BIN)/python -m pytest tests notebooks --nbval-lax --nbval-current-env --nbval-cell-timeout=300
+
+run: $(VENV)/all.stamp  ## execute every notebook (lecture preset) into build/html
+	$(BIN)/python -m course_utils.authoring.run --html build/html
+
+notebooks: $(VENV)/all.stamp  ## execute the masters in place: refreshes the committed outputs
+	$(BIN)/python -m course_utils.authoring.run --inplace
+
+sync: $(VENV)/all.stamp  ## bring each .ipynb and its percent script in step, the newer one wins
+	$(BIN)/jupytext --sync notebooks/py/*.py
+
+homework: $(VENV)/all.stamp  ## student copies in build/homework, as a folder and a zip
+	$(BIN)/python -m course_utils.authoring.homework
+
+grade: $(VENV)/all.stamp  ## autograde: make grade SUBMISSIONS=folder
+	@[ -n "$(SUBMISSIONS)" ] || { echo "Say where the submissions are: make grade SUBMISSIONS=folder"; exit 2; }
+	$(BIN)/python -m course_utils.authoring.grade "$(SUBMISSIONS)"
+
+ablations: $(VENV)/base.stamp  ## retrain everything behind the ablation figures of notebook 01 (about an hour)
+	$(BIN)/python -m course_utils.authoring.ablations
+
+benchmarks: $(VENV)/all.stamp  ## measure the figures that the README quotes
+	$(BIN)/python benchmarks/foundation.py
+
+lint: $(VENV)/all.stamp
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: $(VENV)/all.stamp  ## format the code and the percent scripts
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+clean:  ## remove what make built, but not the environment
+	rm -rf build dist .pytest_cache .ruff_cache

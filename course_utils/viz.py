@@ -1,0 +1,137 @@
+"""Figures from arrays: colours and sizes for the back row, alt text always, and no mathematics inside."""
+
+import io
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from IPython.display import Image, display
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image as Pillow
+from torch import Tensor
+
+# Okabe & Ito's colour-blind-safe palette
+INK, GREY = "#1b1b1b", "#9a9a9a"
+BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY)
+VIEW = 2.6  # half width of the window on a standardised 2-D set
+_STYLE = {
+    "font.size": 13,
+    "axes.titlesize": 14,
+    "axes.labelsize": 13,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": mpl.cycler(color=COLOURS),
+    "lines.linewidth": 2.2,
+    "legend.frameon": False,
+}
+
+
+def array(x: Tensor | np.ndarray) -> np.ndarray:
+    """Return a tensor's values as a NumPy array on the CPU."""
+    return x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
+
+
+def axes(
+    rows: int = 1, columns: int = 1, size: tuple[float, float] = (3.0, 3.0), **options
+) -> tuple[Figure, np.ndarray]:
+    """Return a styled figure and its axes, shape (rows, columns); `size` is that of one panel in inches.
+
+    The figure stands outside pyplot, so that nothing piles up in a long session.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(columns * size[0], rows * size[1]), layout="constrained")
+        return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def png(figure: Figure, dpi: int = 100) -> bytes:
+    """Render a figure to PNG bytes."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(_STYLE):
+        figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")
+    return buffer.getvalue()
+
+
+def show(figure: Figure, alt: str, name: str = "", dpi: int = 100) -> None:
+    """Display a figure with its alt text: one or two sentences saying what is to be seen.
+
+    name: file name without ending under which `make notebooks` keeps it in report_imgs/.
+    Raises ValueError for a missing alt text.
+    """
+    # 64 colours are plenty for dots and lines and make the file a third as large
+    flat = Pillow.open(io.BytesIO(png(figure, dpi))).convert("RGB").quantize(64, dither=Pillow.Dither.NONE)
+    buffer = io.BytesIO()
+    flat.save(buffer, format="PNG", optimize=True)
+    _display(buffer.getvalue(), "png", alt, name)
+
+
+def _display(data: bytes, kind: str, alt: str, name: str = "") -> None:
+    if not alt.strip():
+        raise ValueError("a figure needs an alt text for readers who cannot see it")
+    display(Image(data=data, format=kind, alt=alt, metadata={"name": name} if name else None))
+
+
+def window(ax: Axes, half: float = VIEW) -> Axes:
+    """Frame a 2-D set: equal scale, no ticks, a thin border."""
+    ax.set(xlim=(-half, half), ylim=(-half, half), xticks=[], yticks=[], aspect="equal")
+    for spine in ax.spines.values():
+        spine.set(visible=True, color="#cccccc", linewidth=0.8)
+    return ax
+
+
+def cloud(ax: Axes, points: Tensor, title: str = "", colour: str = BLUE, size: float = 5, half: float = VIEW) -> Axes:
+    """Draw points (N, 2) into a framed panel."""
+    xy = array(points)
+    ax.scatter(xy[:, 0], xy[:, 1], s=size, color=colour, linewidths=0, alpha=0.8)
+    ax.set_title(title)
+    return window(ax, half)
+
+
+def strip(clouds: Sequence[Tensor], titles: Sequence[str], colour: str = BLUE, panel: float = 2.3) -> Figure:
+    """Draw several point clouds, each (N, 2), side by side."""
+    figure, panels = axes(1, len(clouds), (panel, panel + 0.4))
+    for ax, points, title in zip(panels[0], clouds, titles, strict=True):
+        cloud(ax, points, title, colour, size=4)
+    return figure
+
+
+def grid(
+    clouds: Tensor, rows: Sequence[str], columns: Sequence[str], notes: Sequence[Sequence[str]], label: str
+) -> Figure:
+    """Draw an ablation: clouds (R, C, N, 2), a name per row and column, a note (the score) in each cell."""
+    figure, panels = axes(len(rows), len(columns), (1.75, 1.95))
+    for r, row in enumerate(rows):
+        for c, column in enumerate(columns):
+            ax = cloud(panels[r, c], clouds[r, c], column if r == 0 else "", size=2)
+            ax.set_xlabel(notes[r][c], labelpad=2)
+        panels[r, 0].set_ylabel(row)
+    figure.supylabel(label, fontsize=14)
+    return figure
+
+
+def animation(
+    clouds: Sequence[Tensor], titles: Sequence[str], alt: str, name: str = "", seconds: float = 6.0, hold: float = 2.0
+) -> None:
+    """Display point clouds (N, 2) as a GIF, which plays without a kernel; the last frame stays for `hold` seconds."""
+    figure, panels = axes(1, 1, (4.2, 4.5))
+    ax = window(panels[0, 0])
+    dots = ax.scatter([], [], s=7, color=BLUE, linewidths=0, alpha=0.8)
+    frames = []
+    for points, title in zip(clouds, titles, strict=True):
+        dots.set_offsets(array(points))
+        ax.set_title(title)
+        frames.append(Pillow.open(io.BytesIO(png(figure))).convert("P", palette=Pillow.Palette.ADAPTIVE, colors=16))
+    each = int(1000 * seconds / len(frames))
+    buffer = io.BytesIO()
+    durations = [each] * (len(frames) - 1) + [each + int(1000 * hold)]
+    frames[0].save(buffer, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    _display(buffer.getvalue(), "gif", alt, name)
+
+
+def arrows(ax: Axes, at: Tensor, vectors: Tensor, colour: str = INK) -> Axes:
+    """Draw an arrow of unit length along each of `vectors` (N, 2) at `at` (N, 2)."""
+    xy, uv = array(at), array(vectors)
+    uv = uv / np.linalg.norm(uv, axis=1, keepdims=True).clip(1e-9)
+    ax.quiver(*xy.T, *uv.T, color=colour, angles="xy", scale=24, width=0.0045, pivot="mid")
+    return ax

@@ -1,0 +1,68 @@
+"""The set-up files agree with each other, and the package costs little to import."""
+
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from course_utils import presets
+
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def test_environment_yml_lists_the_same_packages_as_pyproject():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    (pip,) = [entry["pip"] for entry in environment if isinstance(entry, dict)]
+    assert sorted(pip) == sorted(PYPROJECT["project"]["dependencies"])
+    assert f"python{PYPROJECT['project']['requires-python']}" in environment
+
+
+def test_no_module_grows_over_300_lines():
+    long = {p.name: n for p in (ROOT / "course_utils").rglob("*.py") if (n := len(p.read_text().splitlines())) > 300}
+    assert not long
+
+
+def _import_seconds(what: str) -> float:
+    """Seconds of user and system time that a fresh interpreter takes: less noisy than the clock on a busy machine."""
+    code = f"{what}; import os; t = os.times(); print(t.user + t.system)"
+    return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.slow
+def test_importing_the_package_costs_at_most_a_tenth_over_torch():
+    core = "import course_utils, course_utils.schedules, course_utils.diffusion, course_utils.samplers"
+    torch_alone, ours = (min(_import_seconds(what) for _ in range(5)) for what in ("import torch", core))
+    print(f"import torch {torch_alone:.2f} s; {core} {ours:.2f} s; ratio {ours / torch_alone:.3f}")
+    assert ours <= 1.10 * torch_alone
+
+
+@pytest.mark.slow
+def test_the_wheel_imports_and_finds_what_ships_outside_the_checkout(tmp_path):
+    wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
+    subprocess.run(wheel, check=True, capture_output=True, text=True)
+    (built,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(built).extractall(tmp_path / "site")
+    code = (
+        "import course_utils.paths as p, course_utils.widgets, course_utils.checks;"
+        "assert p.CHECKOUT is None, p.CHECKOUT; print(p.shipped('toy_ablations.safetensors'))"
+    )
+    # the extracted wheel goes first on the path, before the editable install of the checkout
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path) in done.stdout
+
+
+def test_presets_are_read_from_the_environment_and_typos_are_named(monkeypatch):
+    monkeypatch.setenv("COURSE_PRESET", "ci")
+    assert presets.choose(ci=1, lecture=2, full=3) == 1
+    monkeypatch.delenv("COURSE_PRESET")
+    assert presets.preset() == "lecture"
+    monkeypatch.setenv("COURSE_PRESET", "lectures")
+    with pytest.raises(ValueError, match=r"lectures.*ci, lecture, full"):
+        presets.preset()
