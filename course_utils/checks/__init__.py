@@ -1,0 +1,26 @@
+"""Homework checks that name the mistake: `checks.q_sample(q_sample)` judges the student's function.
+
+A notebook's module lists its exercises in EXERCISES (notebook 01: toy_*); a new module is added to the loop below.
+"""
+
+from course_utils.checks import toy_forward, toy_ideal, toy_reverse
+from course_utils.checks.engine import Case, CheckFailed, Exercise, Mistake
+
+__all__ = ["REGISTRY", "Case", "CheckFailed", "Exercise", "Mistake"]
+
+REGISTRY: dict[str, Exercise] = {}
+for _module in (toy_forward, toy_reverse, toy_ideal):
+    for _exercise in _module.EXERCISES:
+        if _exercise.name in REGISTRY:
+            raise ImportError(f"two exercises are called {_exercise.name}: names are unique in the whole course")
+        REGISTRY[_exercise.name] = _exercise
+
+
+def __getattr__(name: str) -> Exercise:
+    if name not in REGISTRY:
+        raise AttributeError(f"no exercise is called {name!r}; there are {', '.join(REGISTRY)}")
+    return REGISTRY[name]
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *REGISTRY])

@@ -1,0 +1,245 @@
+"""How a homework check works: call the student's function, compare with the reference, name the mistake."""
+
+import contextlib
+import copy
+import os
+import random
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SEED = 20200619  # the inputs never depend on what the notebook drew before
+
+
+class CheckFailed(AssertionError):
+    """A homework answer is wrong; the message says how."""
+
+    def _render_traceback_(self, *_: Any) -> list[str]:
+        return [f"CheckFailed: {self}"]  # IPython shows this in place of the traceback
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input: `label` says in words what is special about it, `args` are handed over in this order."""
+
+    label: str
+    args: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer that people really give: what they did, where to look, and functions that do the same.
+
+    `look` must point without giving the solution away. An answer may raise: the exception is then part of the picture.
+    """
+
+    name: str
+    message: str
+    look: str
+    answers: tuple[Callable, ...]
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A function that the student writes, and all that is needed to judge it; call it with the student's function.
+
+    cases draws the inputs from a seeded generator. tolerance is relative to the largest entry of each example.
+    Calling it prints one line when the answer is right. Raises CheckFailed when it is wrong and NotImplementedError,
+    naming the exercise, when it is still the stub.
+    """
+
+    name: str
+    solution: Callable
+    cases: Callable[[torch.Generator], list[Case]]
+    mistakes: tuple[Mistake, ...]
+    hint: str
+    tolerance: float = 2e-4
+
+    def __call__(self, function: Callable) -> None:
+        if not callable(function):
+            raise CheckFailed(f"{self.name}: hand over the function itself, checks.{self.name}({self.name})")
+        if os.environ.get("NBGRADER_EXECUTION") and getattr(function, "__module__", "").startswith("course_utils"):
+            raise CheckFailed(f"{self.name}: this is the course's own function; the exercise asks for yours")
+        with isolated():
+            failure = self.judge(function)
+        if failure:
+            raise failure from None
+        print(f"{self.name}: correct on {len(self.inputs())} inputs")
+
+    def inputs(self) -> list[Case]:
+        """Return the inputs, the same at every call."""
+        return self.cases(torch.Generator().manual_seed(SEED))
+
+    def judge(self, function: Callable) -> Exception | None:
+        """Return what is wrong with `function`, or None; the caller isolates the random state."""
+        cases = self.inputs()
+        expected = [outcome(self.solution, case).value for case in cases]
+        got = [outcome(function, case) for case in cases]
+        if any(isinstance(g.error, NotImplementedError) for g in got):
+            return unsolved(self.name)
+        faults = [fault(g, e, self.tolerance) for g, e in zip(got, expected, strict=True)]
+        wrong = [i for i, text in enumerate(faults) if text]
+        changed = next((g.changed for g in got if g.changed), None)
+        if wrong and (mistake := self.recognise(got, cases)):
+            return CheckFailed(f"{self.name}: {mistake.message}\n  Look at: {mistake.look}")
+        if changed:
+            return CheckFailed(
+                f"{self.name}: your function changed its input {changed} in place, so the caller's tensor is spoilt.\n"
+                "  Look at: operations such as +=, *= or those that end in an underscore"
+            )
+        if not wrong:
+            return None
+        first, right = wrong[0], len(cases) - len(wrong)
+        text = f"{self.name}: {faults[first]}\n  Input {first + 1} of {len(cases)}: {describe(cases[first])}"
+        if right:
+            text += f". Right on {right} of {len(cases)} inputs"
+        if got[first].error:
+            text += student_line(got[first].error, function)
+        return CheckFailed(f"{text}\n  Hint: {self.hint}")
+
+    def recognise(self, got: list["Outcome"], cases: list[Case]) -> Mistake | None:
+        """Return the mistake that explains every outcome, or None: agreement on some inputs only is not enough."""
+        for mistake in self.mistakes:
+            for answer in mistake.answers:
+                if all(same(g, outcome(answer, case), self.tolerance) for g, case in zip(got, cases, strict=True)):
+                    return mistake
+        return None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one call did: the value or the error, and the first input that it changed in place."""
+
+    value: Any = None
+    error: BaseException | None = None
+    changed: str | None = None
+
+
+def outcome(function: Callable, case: Case) -> Outcome:
+    """Call `function` on a copy of the case's inputs, with the random state seeded."""
+    args = copy.deepcopy(case.args)
+    torch.default_generator.manual_seed(SEED)  # an answer that draws its own noise is recognised by it
+    try:
+        # nbgrader gives no points to a cell that writes to stderr, be it a mere warning
+        with contextlib.redirect_stderr(sys.stdout):
+            value = function(*args.values())
+    except (Exception, SystemExit) as error:
+        return Outcome(error=error)
+    changed = (name for name in args if not untouched(args[name], case.args[name]))
+    return Outcome(value, changed=next(changed, None))
+
+
+def untouched(now: Any, before: Any) -> bool:
+    """Return whether a tensor, or every tensor of a dataclass, still holds what it held before."""
+    if isinstance(before, Tensor):
+        return now.shape == before.shape and torch.equal(now, before)
+    if is_dataclass(before):
+        return all(untouched(getattr(now, f.name), getattr(before, f.name)) for f in fields(before))
+    return True
+
+
+def fault(got: Outcome, expected: Tensor, tolerance: float) -> str | None:
+    """Say what is wrong with one outcome, from the coarse (an exception) to the fine (one element), or None."""
+    value = got.value
+    if got.error is not None:
+        return f"{type(got.error).__name__} in your code: {got.error}"
+    if value is None:
+        return "your function returned nothing (None). Is there a return?"
+    if not isinstance(value, Tensor):
+        return f"expected a torch.Tensor, got {type(value).__module__}.{type(value).__qualname__}"
+    if value.shape != expected.shape:
+        return f"wrong shape: got {tuple(value.shape)}, expected {tuple(expected.shape)}"
+    if value.dtype != expected.dtype:
+        return f"wrong dtype: got {value.dtype}, expected {expected.dtype}, that of the inputs"
+    if value.device != expected.device:
+        return f"wrong device: got {value.device}, expected {expected.device}, that of the inputs"
+    value = value.detach()
+    if not bool(value.isfinite().all()):
+        index = tuple((~value.isfinite()).nonzero()[0].tolist())
+        return f"not finite: {value[index].item()} at index {list(index)}, expected {expected[index].item():.6g}"
+    far = ~close(value, expected, tolerance)
+    if not bool(far.any()):
+        return None
+    index = tuple(far.nonzero()[0].tolist())
+    return (
+        f"wrong values, shape {tuple(value.shape)} is right. First difference at index {list(index)}: "
+        f"got {value[index].item():.6g}, expected {expected[index].item():.6g}"
+    )
+
+
+def close(a: Tensor, b: Tensor, tolerance: float) -> Tensor:
+    """Compare elementwise, relative to the largest entry of each example of b: rounding grows with that entry."""
+    a, b = a.detach().double(), b.detach().double()
+    scale = b.abs().flatten(1).amax(1).view(-1, *[1] * (b.ndim - 1)) if b.ndim > 1 else b.abs()
+    return ((a - b).abs() <= tolerance * scale + 1e-9) | (a == b) | (a.isnan() & b.isnan())
+
+
+def same(a: Outcome, b: Outcome, tolerance: float) -> bool:
+    """Return whether two wrong answers show the same picture: the same kind of exception, or equal values."""
+    if a.error is not None or b.error is not None:
+        return type(a.error) is type(b.error) and _numbers(a.error) == _numbers(b.error)
+    if not isinstance(a.value, Tensor) or a.value.shape != b.value.shape or a.value.is_complex() or a.value.is_meta:
+        return False
+    return bool(close(a.value.cpu(), b.value, tolerance).all())
+
+
+def _numbers(error: BaseException | None) -> list[str]:
+    """The sizes in an error message: "size of a (3) must match b (2)" is the same with a and b exchanged."""
+    return sorted(re.findall(r"\d+", str(error)))
+
+
+def unsolved(name: str) -> NotImplementedError:
+    """Return the error of an exercise that still is a stub, rendered in one line."""
+    error = NotImplementedError(f"Exercise {name}: not solved yet. Replace the raise line with your code.")
+    error._render_traceback_ = lambda *_: [f"NotImplementedError: {error}"]
+    return error
+
+
+def describe(case: Case) -> str:
+    """Name the case and the shapes of its inputs."""
+    shapes = [f"{k} {tuple(v.shape)}" if isinstance(v, Tensor) else f"{k} = {v}" for k, v in _plain(case.args)]
+    return f"{case.label}; {', '.join(shapes)}"
+
+
+def _plain(args: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in args.items():
+        if isinstance(value, Tensor | int | float):
+            yield name, value
+        elif hasattr(value, "T"):
+            yield "T", value.T
+
+
+def student_line(error: BaseException, function: Callable) -> str:
+    """Quote the deepest line of the student's own code (not of torch) that led to the error."""
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"\n  Line {own[-1].lineno} of your cell: {own[-1].line}" if own and own[-1].line else ""
+
+
+@contextlib.contextmanager
+def isolated() -> Iterator[None]:
+    """Leave no trace: put back the random states, the gradient mode, the default dtype and device."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 (students use it)
+    grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
+    np.random.seed(SEED)  # noqa: NPY002
+    random.seed(SEED)
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu"):
+            yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        random.setstate(states[2])
+        torch.set_grad_enabled(grad)
+        torch.set_default_dtype(dtype)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)

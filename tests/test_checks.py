@@ -1,0 +1,347 @@
+"""The homework checks pass what is right, name each mistake by its own name, and let nothing wrong through."""
+
+import random
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from course_utils import checks, diffusion, ideal, samplers, schedules
+from course_utils.checks import engine
+
+EXERCISES = list(checks.REGISTRY.values())
+ANSWERS = [
+    pytest.param(exercise, mistake, answer, id=f"{exercise.name}-{mistake.name}-{i}")
+    for exercise in EXERCISES
+    for mistake in exercise.mistakes
+    for i, answer in enumerate(mistake.answers)
+]
+
+
+def verdict(exercise, function) -> str:
+    with pytest.raises(checks.CheckFailed) as caught:
+        exercise(function)
+    return str(caught.value)
+
+
+def test_notebook_01_brings_its_five_exercises():
+    assert list(checks.REGISTRY) == ["alpha_bar", "q_sample", "x0_from_eps", "ddpm_step", "ideal_eps"]
+    assert "q_sample" in dir(checks)
+    with pytest.raises(AttributeError, match="no exercise is called 'nonsense'"):
+        _ = checks.nonsense
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
+def test_the_solution_passes_with_one_line(exercise, capsys):
+    exercise(exercise.solution)
+    assert capsys.readouterr().out == f"{exercise.name}: correct on {len(exercise.inputs())} inputs\n"
+    assert len(exercise.mistakes) >= 4
+
+
+@cache
+def shown(exercise, answer):
+    return [engine.outcome(answer, case) for case in exercise.inputs()]
+
+
+@pytest.mark.parametrize(("exercise", "mistake", "answer"), ANSWERS)
+def test_every_mistake_is_named_and_no_other_claims_it(exercise, mistake, answer):
+    assert f"{exercise.name}: {mistake.message}\n  Look at: {mistake.look}" == verdict(exercise, answer)
+    for other in exercise.mistakes:
+        for theirs in other.answers:
+            pairs = zip(shown(exercise, answer), shown(exercise, theirs), strict=True)
+            equal = all(engine.same(a, b, exercise.tolerance) for a, b in pairs)
+            assert equal == (theirs is answer), f"{mistake.name} looks like {other.name}"
+
+
+def test_q_sample_names_the_six_mistakes_that_the_course_promises():
+    names = {mistake.name for mistake in checks.q_sample.mistakes}
+    assert names >= {
+        "beta for alpha_bar", "missing square root", "coefficients swapped",
+        "one timestep for the whole batch", "wrong broadcast shape", "off-by-one in t",
+    }  # fmt: skip
+
+
+# Written as students write them: other forms of the right answer, and wrong ones with the name they must get.
+RIGHT = {
+    "alpha_bar": [
+        lambda beta: torch.cat([torch.ones(1), (1 - beta).cumprod(0)]).to(beta.dtype),
+        lambda beta: torch.exp(torch.cat([torch.zeros(1), torch.log(1 - beta)]).cumsum(0)),
+        lambda beta: torch.stack([torch.prod(1 - beta[:t]) for t in range(len(beta) + 1)]),
+    ],
+    "q_sample": [
+        lambda x, t, e, s: (
+            torch.sqrt(s.alpha_bar[t]).reshape(-1, *(1,) * (x.dim() - 1)) * x
+            + torch.sqrt(1 - s.alpha_bar[t]).reshape(-1, *(1,) * (x.dim() - 1)) * e
+        ),
+        lambda x, t, e, s: torch.stack(
+            [s.alpha_bar[k] ** 0.5 * a + s.sigma[k] * b for a, k, b in zip(x, t, e, strict=True)]
+        ),
+    ],
+    "x0_from_eps": [
+        lambda x, t, e, s: (
+            (1 / s.alpha_bar[t]).sqrt().view(-1, *[1] * (x.ndim - 1)) * x
+            - (1 / s.alpha_bar[t] - 1).sqrt().view(-1, *[1] * (x.ndim - 1)) * e
+        ),
+    ],
+    "ddpm_step": [
+        lambda x, t, e, z, s: (
+            diffusion.posterior_mean(
+                x,
+                torch.full((len(x),), t),
+                diffusion.x0_from_eps(x, torch.full((len(x),), t), e, s),
+                s,
+            )
+            + (t > 1) * s.beta[t].sqrt() * z
+        ),
+        lambda x, t, e, z, s: (
+            1 / torch.sqrt(1 - s.beta[t]) * (x - s.beta[t] / s.sigma[t] * e)
+            + torch.sqrt(s.beta[t]) * (z if t > 1 else torch.zeros_like(z))
+        ),
+    ],
+    "ideal_eps": [
+        lambda x, t, p, s: (
+            (
+                x
+                - s.alpha_bar[t].sqrt()[:, None]
+                * torch.softmax(
+                    -(torch.cdist(x[:, None], s.alpha_bar[t].sqrt()[:, None, None] * p[None])[:, 0] ** 2)
+                    / (2 * (1 - s.alpha_bar[t][:, None])),
+                    -1,
+                )
+                @ p
+            )
+            / (1 - s.alpha_bar[t]).sqrt()[:, None]
+        ),
+    ],
+}
+
+
+def flat(x, t, e, s):
+    return x * s.alpha_bar[t].sqrt() + e * (1 - s.alpha_bar[t]).sqrt()
+
+
+def first_t(x, t, e, s):
+    a = s.alpha_bar[t][0]
+    return a**0.5 * x + (1 - a) ** 0.5 * e
+
+
+def of_beta(x, t, e, s):
+    beta = s.beta[t].reshape(len(x), *[1] * (x.ndim - 1))
+    return torch.sqrt(beta) * x + torch.sqrt(1 - beta) * e
+
+
+def shifted(x, t, e, s):
+    return diffusion.q_sample(x, t - 1, e, s)
+
+
+def undivided(x, t, e, s):
+    return x - diffusion.at(s.sigma, t, x) * e
+
+
+def always_noisy(x, t, e, z, s):
+    return (x - s.beta[t] / torch.sqrt(1 - s.alpha_bar[t]) * e) / torch.sqrt(1 - s.beta[t]) + torch.sqrt(s.beta[t]) * z
+
+
+WRONG = [
+    ("q_sample", "coefficients have the wrong shape", flat),
+    ("q_sample", "one timestep for the whole batch", first_t),
+    ("q_sample", "beta_t where the marginal needs alpha_bar_t", of_beta),
+    ("q_sample", "off by one", shifted),
+    ("x0_from_eps", "division", undivided),
+    ("ddpm_step", "noise at t = 1", always_noisy),
+]
+
+
+@pytest.mark.parametrize("name", list(RIGHT))
+def test_other_ways_to_write_the_right_answer_pass(name):
+    for function in RIGHT[name]:
+        checks.REGISTRY[name](function)
+
+
+@pytest.mark.parametrize(("name", "said", "function"), WRONG)
+def test_mistakes_are_recognised_in_other_words(name, said, function):
+    assert said in verdict(checks.REGISTRY[name], function)
+
+
+def test_the_course_s_own_functions_pass_except_under_marking(monkeypatch):
+    own = {
+        "q_sample": diffusion.q_sample,
+        "x0_from_eps": diffusion.x0_from_eps,
+        "ideal_eps": lambda x, t, points, s: ideal.IdealDenoiser(points, s)(x, t),
+        "alpha_bar": lambda beta: schedules.Schedule.from_beta(beta, dtype=beta.dtype).alpha_bar,
+    }
+    for name, function in own.items():
+        checks.REGISTRY[name](function)
+    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")  # set by nbgrader
+    assert "the course's own function" in verdict(checks.q_sample, diffusion.q_sample)
+
+
+def test_ddpm_step_agrees_with_the_course_s_sampler():
+    schedule, g = schedules.cosine(30), torch.Generator().manual_seed(3)
+    points = torch.randn((5, 2), generator=g)
+    steps = samplers.ddpm(
+        ideal.IdealDenoiser(points, schedule), schedule, torch.randn((4, 2), generator=g), variance="beta", generator=g
+    )
+    before = next(steps)
+    z = torch.randn((4, 2), generator=torch.Generator().set_state(g.get_state()))
+    after = next(steps)
+    x = checks.ddpm_step.solution(before.x, before.t, after.eps_hat, z, schedule)
+    torch.testing.assert_close(x, after.x, rtol=1e-4, atol=1e-4)
+
+
+def broken_versions(right):
+    """Functions that are wrong in every way that has nothing to do with the exercise, and what must be said."""
+
+    def after(change):
+        return lambda *args: change(right(*args))
+
+    def spoil_one(out):
+        out = out.clone()
+        out.view(-1)[-1] += 0.01 * out.abs().max() + 0.01
+        return out
+
+    def nan_at_the_end(out):
+        out = out.clone()
+        out.view(-1)[-1] = float("nan")
+        return out
+
+    return {
+        "None": (after(lambda out: None), "returned nothing"),
+        "zeros": (after(torch.zeros_like), ""),
+        "ones": (after(torch.ones_like), ""),
+        "negative": (after(torch.neg), ""),
+        "numpy": (after(lambda out: out.numpy()), "numpy.ndarray"),
+        "list": (after(lambda out: out.tolist()), "builtins.list"),
+        "tuple": (after(lambda out: (out,)), "builtins.tuple"),
+        "number": (after(lambda out: float(out.sum())), "builtins.float"),
+        "double": (after(torch.Tensor.double), "wrong dtype"),
+        "half": (after(lambda out: out.half()), "wrong dtype"),
+        "integers": (after(lambda out: out.long()), "wrong dtype"),
+        "complex": (after(lambda out: out.to(torch.complex64)), "wrong dtype"),
+        "meta": (after(lambda out: out.to("meta")), "wrong device"),
+        "nan": (after(nan_at_the_end), "not finite: nan"),
+        "infinite": (after(lambda out: out / 0), "not finite"),
+        "one element": (after(spoil_one), "First difference at index"),
+        "extra axis": (after(lambda out: out[None]), "wrong shape"),
+        "twice": (after(lambda out: torch.cat([out, out])), "wrong shape"),
+        "scalar": (after(lambda out: out.mean()), "wrong shape"),
+        "typo": (after(lambda out: out.no_such_thing), "AttributeError in your code"),
+        "exit": (after(lambda out: exit()), "SystemExit in your code"),
+        "arguments": (lambda: None, "TypeError in your code"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", list(broken_versions(abs)))
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
+def test_nothing_wrong_passes(exercise, kind):
+    function, said = broken_versions(exercise.solution)[kind]
+    text = verdict(exercise, function)
+    assert text.startswith(f"{exercise.name}: ") and said in text
+
+
+def test_an_unrecognised_answer_gets_shape_element_and_hint():
+    text = verdict(checks.q_sample, lambda x, t, e, s: 1.01 * diffusion.q_sample(x, t, e, s))
+    assert "shape (5, 2) is right" in text
+    assert "index [0, 0]: got" in text
+    assert checks.q_sample.hint in text
+
+
+def test_a_mistake_that_fits_some_inputs_only_is_not_named():
+    def half_wrong(x, t, e, s):  # beta for alpha_bar, but for points alone
+        return checks.q_sample.mistakes[0].answers[0](x, t, e, s) if x.ndim == 2 else diffusion.q_sample(x, t, e, s)
+
+    text = verdict(checks.q_sample, half_wrong)
+    assert "beta_t" not in text
+    assert "Right on 5 of 12 inputs" in text
+
+
+def test_an_error_quotes_the_student_s_line():
+    def q_sample(x_0, t, eps, schedule):
+        return x_0 @ eps[None] @ torch.ones(77)  # the student's line
+
+    assert "return x_0 @ eps[None] @ torch.ones(77)  # the student's line" in verdict(checks.q_sample, q_sample)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
+def test_a_stub_raises_not_implemented_naming_its_exercise(exercise):
+    def stub(*args):
+        raise NotImplementedError
+
+    with pytest.raises(NotImplementedError, match=f"Exercise {exercise.name}: not solved") as caught:
+        exercise(stub)
+    assert len(caught.value._render_traceback_()) == 1
+
+
+def test_the_failure_is_shown_without_a_traceback():
+    assert checks.CheckFailed("q_sample: no")._render_traceback_() == ["CheckFailed: q_sample: no"]
+    assert "hand over the function itself" in verdict(checks.q_sample, torch.zeros(3))
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
+def test_changing_an_input_in_place_is_told(exercise):
+    def spoil(*args):
+        out = exercise.solution(*args)
+        args[0].mul_(2)
+        return out
+
+    first = next(iter(exercise.inputs()[0].args))
+    assert f"changed its input {first} in place" in verdict(exercise, spoil)
+
+
+def test_changing_the_schedule_in_place_is_told():
+    def spoil(x_0, t, eps, schedule):
+        out = diffusion.q_sample(x_0, t, eps, schedule)
+        schedule.beta.zero_()
+        return out
+
+    assert "changed its input schedule in place" in verdict(checks.q_sample, spoil)
+
+
+def test_the_random_state_is_left_alone_and_the_inputs_do_not_depend_on_it():
+    seen = []
+
+    def reckless(x_0, t, eps, schedule):
+        torch.manual_seed(1)
+        np.random.seed(1)  # noqa: NPY002
+        random.seed(1)
+        torch.rand(3)
+        torch.set_grad_enabled(False)
+        torch.set_default_dtype(torch.float64)
+        seen.append(x_0.sum().item())
+        return diffusion.q_sample(x_0, t, eps, schedule)
+
+    def states():
+        numpy_state = np.random.get_state()  # noqa: NPY002
+        return torch.get_rng_state().tolist(), numpy_state[1].tolist(), random.getstate()
+
+    before = states()
+    checks.q_sample(reckless)
+    assert states() == before
+    assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
+    torch.manual_seed(5)
+    random.seed(5)
+    torch.set_default_dtype(torch.float64)
+    try:
+        checks.q_sample(reckless)
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert seen[:12] == seen[12:]
+
+
+def test_what_a_student_writes_to_stderr_does_not_cost_the_points(capsys):
+    def noisy(x_0, t, eps, schedule):
+        import sys
+        import warnings
+
+        print("look", file=sys.stderr)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.showwarning = lambda message, *_: print(message, file=sys.stderr)  # pytest replaces Python's own
+            warnings.warn("copy-constructing a tensor", stacklevel=1)
+        return diffusion.q_sample(x_0, t, eps, schedule)
+
+    checks.q_sample(noisy)
+    out, err = capsys.readouterr()
+    assert err == "" and "look" in out and "copy-constructing" in out
