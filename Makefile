@@ -41,14 +41,16 @@ sync: $(VENV)/all.stamp  ## bring each .ipynb and its percent script in step, th
 	$(BIN)/jupytext --sync notebooks/py/*.py
 
 homework: $(VENV)/all.stamp  ## student copies in build/homework, as a folder and a zip
-	$(BIN)/python -m course_utils.authoring.homework
+	rm -rf build/wheel && $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	$(BIN)/python -m course_utils.authoring.homework --wheel build/wheel/*.whl
 
-grade: $(VENV)/all.stamp  ## autograde: make grade SUBMISSIONS=folder
+grade: $(VENV)/all.stamp  ## autograde into build/marks.csv: make grade SUBMISSIONS=folder
+	@[ -d build/homework/nbgrader ] || $(MAKE) homework
 	@[ -n "$(SUBMISSIONS)" ] || { echo "Say where the submissions are: make grade SUBMISSIONS=folder"; exit 2; }
 	$(BIN)/python -m course_utils.authoring.grade "$(SUBMISSIONS)"
 
 ablations: $(VENV)/base.stamp  ## retrain everything behind the ablation figures of notebook 01 (about an hour)
-	$(BIN)/python -m course_utils.authoring.ablations
+	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.ablations
 
 benchmarks: $(VENV)/all.stamp  ## measure the figures that the README quotes
 	$(BIN)/python benchmarks/foundation.py

@@ -2,12 +2,16 @@
 
 import copy
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
+
+from course_utils.presets import preset
 
 
 class TrainStep(NamedTuple):
@@ -112,6 +116,15 @@ def fit(
         seen += len(batch)
         seconds = time.perf_counter() - began
         yield TrainStep(step, value, now, norm, seen / seconds, seconds)
+
+
+def progress(records: Iterator[TrainStep], steps: int) -> Iterator[TrainStep]:
+    """Pass on the records of `fit`, showing a bar with the loss and the time left; quiet under the ci preset."""
+    # text on standard output: it survives in a saved notebook, where a widget would leave a hole
+    bar = tqdm(records, total=steps, file=sys.stdout, ncols=88, mininterval=0.5, disable=preset() == "ci")
+    for record in bar:
+        bar.set_postfix(loss=f"{record.loss:.3f}", refresh=False)
+        yield record
 
 
 def _ramp(step: int, steps: int, warmup: int, decay: bool) -> float:

@@ -53,16 +53,17 @@ def png(figure: Figure, dpi: int = 100) -> bytes:
     return buffer.getvalue()
 
 
-def show(figure: Figure, alt: str, name: str = "", dpi: int = 100) -> None:
+def show(figure: Figure, alt: str, name: str = "", dpi: int = 100, photo: bool = False) -> None:
     """Display a figure with its alt text: one or two sentences saying what is to be seen.
 
-    name: file name without ending under which `make notebooks` keeps it in report_imgs/.
+    name: file name without ending under which `make notebooks` keeps it in report_imgs/. photo: keep every colour;
+    otherwise 64 do, plenty for dots and lines, and the file is a third as large.
     Raises ValueError for a missing alt text.
     """
-    # 64 colours are plenty for dots and lines and make the file a third as large
-    flat = Pillow.open(io.BytesIO(png(figure, dpi))).convert("RGB").quantize(64, dither=Pillow.Dither.NONE)
+    picture = Pillow.open(io.BytesIO(png(figure, dpi))).convert("RGB")
+    picture = picture if photo else picture.quantize(64, dither=Pillow.Dither.NONE)
     buffer = io.BytesIO()
-    flat.save(buffer, format="PNG", optimize=True)
+    picture.save(buffer, format="PNG", optimize=True)
     _display(buffer.getvalue(), "png", alt, name)
 
 
@@ -86,6 +87,14 @@ def cloud(ax: Axes, points: Tensor, title: str = "", colour: str = BLUE, size: f
     ax.scatter(xy[:, 0], xy[:, 1], s=size, color=colour, linewidths=0, alpha=0.8)
     ax.set_title(title)
     return window(ax, half)
+
+
+def image(ax: Axes, pixels: Tensor, title: str = "") -> Axes:
+    """Draw one image (3, H, W) in [-1, 1], every pixel a square; values outside are clipped."""
+    ax.imshow(((array(pixels).transpose(1, 2, 0) + 1) / 2).clip(0, 1), interpolation="nearest")
+    ax.set(title=title, xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    return ax
 
 
 def strip(clouds: Sequence[Tensor], titles: Sequence[str], colour: str = BLUE, panel: float = 2.3) -> Figure:
@@ -114,14 +123,16 @@ def animation(
     clouds: Sequence[Tensor], titles: Sequence[str], alt: str, name: str = "", seconds: float = 6.0, hold: float = 2.0
 ) -> None:
     """Display point clouds (N, 2) as a GIF, which plays without a kernel; the last frame stays for `hold` seconds."""
-    figure, panels = axes(1, 1, (4.2, 4.5))
+    figure, panels = axes(1, 1, (5.0, 5.3))
     ax = window(panels[0, 0])
     dots = ax.scatter([], [], s=7, color=BLUE, linewidths=0, alpha=0.8)
     frames = []
     for points, title in zip(clouds, titles, strict=True):
         dots.set_offsets(array(points))
         ax.set_title(title)
-        frames.append(Pillow.open(io.BytesIO(png(figure))).convert("P", palette=Pillow.Palette.ADAPTIVE, colors=16))
+        frames.append(
+            Pillow.open(io.BytesIO(png(figure, dpi=70))).convert("RGB").quantize(8, dither=Pillow.Dither.NONE)
+        )
     each = int(1000 * seconds / len(frames))
     buffer = io.BytesIO()
     durations = [each] * (len(frames) - 1) + [each + int(1000 * hold)]

@@ -10,6 +10,8 @@ import jupytext
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbconvert import HTMLExporter
+from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 
 from course_utils.paths import CHECKOUT
 from course_utils.presets import preset
@@ -37,6 +39,7 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
     """Drop what an execution leaves behind that a reader without a kernel cannot use."""
     notebook.metadata.pop("widgets", None)
     notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    CoalesceStreamsPreprocessor().preprocess(notebook, {})  # a progress bar keeps its last line only
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
 
@@ -73,8 +76,6 @@ def main(arguments: list[str] | None = None) -> int:
         failed += bool(reason)
         tidy(notebook)
         if options.html:
-            from nbconvert import HTMLExporter
-
             options.html.mkdir(parents=True, exist_ok=True)
             page, _ = HTMLExporter(template_name="lab").from_notebook_node(notebook)
             (options.html / f"{path.stem}.html").write_text(page, encoding="utf-8")
