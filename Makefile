@@ -15,12 +15,13 @@ $(VENV)/base.stamp: pyproject.toml
 	  { echo "The course needs Python 3.11 or newer: $$($(PYTHON) --version). Name one with: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' || \
 	  { echo "This Python has no venv module. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
-	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -e .
+	@echo "Installing the course into $(VENV): a few minutes the first time, nothing afterwards."
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -e .
 	@touch $@
 
 $(VENV)/all.stamp: $(VENV)/base.stamp
-	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -e '.[homework,test]'
+	$(BIN)/python -m pip install --quiet -e '.[homework,test]'
 	@touch $@
 
 lab: $(VENV)/base.stamp  ## open the course in JupyterLab

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from course_utils import presets
+from course_utils import presets, selfcheck
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
@@ -66,3 +66,21 @@ def test_presets_are_read_from_the_environment_and_typos_are_named(monkeypatch):
     monkeypatch.setenv("COURSE_PRESET", "lectures")
     with pytest.raises(ValueError, match=r"lectures.*ci, lecture, full"):
         presets.preset()
+
+
+def test_selfcheck_sees_what_is_there_and_tells_no_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    monkeypatch.setenv("COURSE_PRESET", "ci")
+    assert selfcheck.report()["CIFAR-10"].startswith("not here")
+    (tmp_path / "cifar10").mkdir()
+    report = selfcheck.report()
+    assert report["CIFAR-10"] == "here" and report["cat faces"].startswith("not here") and report["preset"] == "ci"
+    assert not any(str(tmp_path) in line or str(ROOT) in line for line in report.values())
+
+
+def test_ci_script_and_make_targets_exist():
+    run = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "make test" in run and os.access(ROOT / ".ci" / "run", os.X_OK)
+    help_text = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in ("lab", "test", "run", "sync", "homework", "grade"):
+        assert f"\n{target} " in f"\n{help_text}", f"make help does not tell of {target}"
