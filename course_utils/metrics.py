@@ -10,7 +10,7 @@ from torch import Tensor
 def sliced_wasserstein(a: Tensor, b: Tensor, projections: int = 64) -> float:
     """Mean 1-Wasserstein distance of 1-D projections of two point clouds, in the units of the points.
 
-    Source: Rabin et al. 2012, Eq. 8 (there with squares). On a line the best matching pairs sorted values. a, b: (N, 2)
+    Source: Rabin et al. 2011, section 3 (there squared). On a line the best matching pairs sorted values. a, b: (N, 2)
     each; the directions are spread evenly over the half circle, so the number has no randomness of its own.
     Raises ValueError for clouds that are not (N, 2), differ in N, or hold a value that is not finite.
     """

@@ -122,7 +122,10 @@ def grid(
 def animation(
     clouds: Sequence[Tensor], titles: Sequence[str], alt: str, name: str = "", seconds: float = 6.0, hold: float = 2.0
 ) -> None:
-    """Display point clouds (N, 2) as a GIF, which plays without a kernel; the last frame stays for `hold` seconds."""
+    """Display point clouds (N, 2) as a film that plays without a kernel; the last frame stays for `hold` seconds.
+
+    It is an animated PNG: unlike a GIF, nbconvert's pages show it too.
+    """
     figure, panels = axes(1, 1, (5.0, 5.3))
     ax = window(panels[0, 0])
     dots = ax.scatter([], [], s=7, color=BLUE, linewidths=0, alpha=0.8)
@@ -130,14 +133,14 @@ def animation(
     for points, title in zip(clouds, titles, strict=True):
         dots.set_offsets(array(points))
         ax.set_title(title)
-        frames.append(
-            Pillow.open(io.BytesIO(png(figure, dpi=70))).convert("RGB").quantize(8, dither=Pillow.Dither.NONE)
-        )
+        frames.append(Pillow.open(io.BytesIO(png(figure, dpi=70))).convert("RGB"))
+    palette = frames[-1].quantize(8, dither=Pillow.Dither.NONE)  # one for all: a PNG has a single palette
+    frames = [frame.quantize(palette=palette, dither=Pillow.Dither.NONE) for frame in frames]
     each = int(1000 * seconds / len(frames))
-    buffer = io.BytesIO()
     durations = [each] * (len(frames) - 1) + [each + int(1000 * hold)]
-    frames[0].save(buffer, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
-    _display(buffer.getvalue(), "gif", alt, name)
+    buffer = io.BytesIO()
+    frames[0].save(buffer, format="PNG", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    _display(buffer.getvalue(), "png", alt, name)
 
 
 def arrows(ax: Axes, at: Tensor, vectors: Tensor, colour: str = INK) -> Axes:

@@ -42,6 +42,10 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
     CoalesceStreamsPreprocessor().preprocess(notebook, {})  # a progress bar keeps its last line only
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            # without its kernel a widget shows as an error: a line that says what to do reads better
+            if output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None):
+                output.data["text/plain"] = "(interactive: run this cell to use it)"
 
 
 def keep_pictures(notebook: nbformat.NotebookNode, folder: Path) -> None:

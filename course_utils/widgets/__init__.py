@@ -1,0 +1,7 @@
+"""Interactive figures for the notebooks: thin shells over pure functions, each answering within a tenth of a second."""
+
+from course_utils.widgets.draw import DrawYourOwn
+from course_utils.widgets.explorers import schedule_explorer, trajectory_explorer
+from course_utils.widgets.sketch import Sketch
+
+__all__ = ["DrawYourOwn", "Sketch", "schedule_explorer", "trajectory_explorer"]
