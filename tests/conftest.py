@@ -1,13 +1,9 @@
 """Shared by all tests, and by the notebooks that nbval runs beside them."""
 
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 import torch
-
-ROOT = Path(__file__).resolve().parent.parent
-MASTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import zipfile
 
 import pytest
 import yaml
-from conftest import ROOT
 
 from course_utils import presets, selfcheck
+from course_utils.paths import CHECKOUT as ROOT
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
