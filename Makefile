@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ROOT   := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 PORT   ?= 8888
+SETTINGS := $(VENV)/share/jupyter/lab/settings
 
 .PHONY: help lab test run notebooks sync homework grade ablations benchmarks lint format clean
 help:
@@ -18,15 +19,17 @@ $(VENV)/base.stamp: pyproject.toml
 	@echo "Installing the course into $(VENV): a few minutes the first time, nothing afterwards."
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -e .
+	@# JupyterLab asks every newcomer about news and looks for updates: neither helps here, or offline
+	@mkdir -p $(SETTINGS) && echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}' > $(SETTINGS)/overrides.json
 	@touch $@
 
 $(VENV)/all.stamp: $(VENV)/base.stamp
 	$(BIN)/python -m pip install --quiet -e '.[homework,test]'
 	@touch $@
 
+# the whole checkout is served, so that pictures beside notebooks/ are found; the printed address opens the first notebook
 lab: $(VENV)/base.stamp  ## open the course in JupyterLab
-	$(BIN)/jupyter lab $(ROOT) --port=$(PORT) --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
-	  --LabApp.news_url=None notebooks/00_start_here.ipynb
+	$(BIN)/jupyter lab $(ROOT) --port=$(PORT) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 test: $(VENV)/all.stamp  ## lint, unit tests, every notebook (ci preset), homework copies
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

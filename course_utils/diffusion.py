@@ -52,7 +52,7 @@ def q_sample(x_0: Tensor, t: Tensor, eps: Tensor, schedule: Schedule) -> Tensor:
 
 
 def x0_from_eps(x_t: Tensor, t: Tensor, eps: Tensor, schedule: Schedule) -> Tensor:
-    """Solve q_sample for x_0 (Ho et al. 2020, text below Eq. 15). Shapes: x_t, eps (B, ...); t (B,)."""
+    """Solve q_sample for x_0 (Ho et al. 2020, Eq. 15). Shapes: x_t, eps (B, ...); t (B,)."""
     return (x_t - at(schedule.sigma, t, x_t) * eps) / at(schedule.alpha_bar, t, x_t).sqrt()
 
 

@@ -109,10 +109,10 @@ def grid(
     clouds: Tensor, rows: Sequence[str], columns: Sequence[str], notes: Sequence[Sequence[str]], label: str
 ) -> Figure:
     """Draw an ablation: clouds (R, C, N, 2), a name per row and column, a note (the score) in each cell."""
-    figure, panels = axes(len(rows), len(columns), (1.75, 1.95))
+    figure, panels = axes(len(rows), len(columns), (2.1, 2.35))
     for r, row in enumerate(rows):
         for c, column in enumerate(columns):
-            ax = cloud(panels[r, c], clouds[r, c], column if r == 0 else "", size=2)
+            ax = cloud(panels[r, c], clouds[r, c], column if r == 0 else "", size=3)
             ax.set_xlabel(notes[r][c], labelpad=2)
         panels[r, 0].set_ylabel(row)
     figure.supylabel(label, fontsize=14)

@@ -62,12 +62,20 @@ def test_q_sample_names_the_six_mistakes_that_the_course_promises():
     }  # fmt: skip
 
 
+def alpha_bar_loop(beta):
+    out = torch.ones(len(beta) + 1)  # float32, whatever beta is
+    for t in range(1, len(beta) + 1):
+        out[t] = out[t - 1] * (1 - beta[t - 1])
+    return out
+
+
 # Written as students write them: other forms of the right answer, and wrong ones with the name they must get.
 RIGHT = {
     "alpha_bar": [
         lambda beta: torch.cat([torch.ones(1), (1 - beta).cumprod(0)]).to(beta.dtype),
         lambda beta: torch.exp(torch.cat([torch.zeros(1), torch.log(1 - beta)]).cumsum(0)),
         lambda beta: torch.stack([torch.prod(1 - beta[:t]) for t in range(len(beta) + 1)]),
+        alpha_bar_loop,
     ],
     "q_sample": [
         lambda x, t, e, s: (
@@ -143,7 +151,40 @@ def always_noisy(x, t, e, z, s):
     return (x - s.beta[t] / torch.sqrt(1 - s.alpha_bar[t]) * e) / torch.sqrt(1 - s.beta[t]) + torch.sqrt(s.beta[t]) * z
 
 
+def marginal_noise(x, t, e, z, s):
+    mean = 1 / s.alpha[t].sqrt() * (x - (1 - s.alpha[t]) / s.sigma[t] * e)
+    return mean + s.sigma[t] * z if t > 1 else mean
+
+
+def unnormalised(x, t, p, s):
+    a = s.alpha_bar[t][:, None]
+    weights = torch.exp(-((x[:, None] - a[..., None] ** 0.5 * p) ** 2).sum(2) / (2 * (1 - a)))
+    return (x - a**0.5 * weights @ p) / (1 - a) ** 0.5
+
+
+def averaged_squares(x, t, p, s):
+    a = s.alpha_bar[t][:, None]
+    weights = torch.softmax(-((x[:, None] - a[..., None] ** 0.5 * p) ** 2).mean(2) / (2 * (1 - a)), 1)
+    return (x - a**0.5 * weights @ p) / (1 - a) ** 0.5
+
+
+def slipped_bracket(x, t, e, s):
+    return x - diffusion.at(s.sigma, t, x) * e / diffusion.at(s.alpha_bar, t, x) ** 0.5
+
+
 WRONG = [
+    (
+        "alpha_bar",
+        "The last entry is missing",
+        lambda beta: torch.cat([torch.ones(1), torch.cumprod(1 - beta, 0)[:-1]]),
+    ),
+    ("alpha_bar", "The 1 stands at the end", lambda beta: torch.cat([torch.cumprod(1 - beta, 0), torch.ones(1)])),
+    ("x0_from_eps", "Only the noise is divided", slipped_bracket),
+    ("x0_from_eps", "as q_sample does", diffusion.q_sample),
+    ("ddpm_step", "schedule.sigma is the noise level of q(x_t | x_0)", marginal_noise),
+    ("ddpm_step", "x0_hat", lambda x, t, e, z, s: diffusion.x0_from_eps(x, torch.full((len(x),), t), e, s)),
+    ("ideal_eps", "not normalised", unnormalised),
+    ("ideal_eps", "You averaged the squares", averaged_squares),
     ("q_sample", "coefficients have the wrong shape", flat),
     ("q_sample", "one timestep for the whole batch", first_t),
     ("q_sample", "beta_t where the marginal needs alpha_bar_t", of_beta),
@@ -271,6 +312,30 @@ def test_a_stub_raises_not_implemented_naming_its_exercise(exercise):
     with pytest.raises(NotImplementedError, match=f"Exercise {exercise.name}: not solved") as caught:
         exercise(stub)
     assert len(caught.value._render_traceback_()) == 1
+    assert "Replace this line with your code." in str(caught.value)  # as in the stub
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
+def test_a_check_left_uncalled_shows_one_line_and_no_mistake(exercise):
+    assert f"checks.{exercise.name}({exercise.name})" in repr(exercise)
+    assert len(repr(exercise)) < 100
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
+def test_what_a_student_prints_is_shown_for_the_first_input_only(exercise, capsys):
+    def printing(*args):
+        print("the result is", exercise.solution(*args))
+
+    assert "returned nothing (None)" in verdict(exercise, printing)
+    out, err = capsys.readouterr()
+    assert out.count("the result is") == 1 and err == ""
+    assert out.endswith(f"shown for the first of {len(exercise.inputs())} inputs only)\n")
+
+
+def test_the_numbers_that_ddpm_step_s_message_quotes_are_readable():
+    first = checks.ddpm_step.inputs()[0]
+    assert 1 < first.args["t"] < first.args["schedule"].T
+    assert 0.1 < checks.ddpm_step.solution(*first.args.values()).abs().max() < 10
 
 
 def test_the_failure_is_shown_without_a_traceback():

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import io
 import os
 import random
 import re
@@ -62,6 +63,9 @@ class Exercise:
     hint: str
     tolerance: float = 2e-4
 
+    def __repr__(self) -> str:
+        return f"<homework check: checks.{self.name}({self.name}) judges your function>"
+
     def __call__(self, function: Callable) -> None:
         if not callable(function):
             raise CheckFailed(f"{self.name}: hand over the function itself, checks.{self.name}({self.name})")
@@ -81,7 +85,10 @@ class Exercise:
         """Return what is wrong with `function`, or None; the caller isolates the random state."""
         cases = self.inputs()
         expected = [outcome(self.solution, case).value for case in cases]
-        got = [outcome(function, case) for case in cases]
+        hidden = io.StringIO()  # a print on every input would flood the page: the first one's is shown
+        got = [outcome(function, case, hidden if i else None) for i, case in enumerate(cases)]
+        if hidden.tell():
+            print(f"(what your function prints is shown for the first of {len(cases)} inputs only)")
         if any(isinstance(g.error, NotImplementedError) for g in got):
             return unsolved(self.name)
         faults = [fault(g, e, self.tolerance) for g, e in zip(got, expected, strict=True)]
@@ -122,13 +129,13 @@ class Outcome:
     changed: str | None = None
 
 
-def outcome(function: Callable, case: Case) -> Outcome:
-    """Call `function` on a copy of the case's inputs, with the random state seeded."""
+def outcome(function: Callable, case: Case, out: io.StringIO | None = None) -> Outcome:
+    """Call `function` on a copy of the case's inputs, with the random state seeded; what it writes goes to `out`."""
     args = copy.deepcopy(case.args)
     torch.default_generator.manual_seed(SEED)  # an answer that draws its own noise is recognised by it
     try:
         # nbgrader gives no points to a cell that writes to stderr, be it a mere warning
-        with contextlib.redirect_stderr(sys.stdout):
+        with contextlib.redirect_stdout(out or sys.stdout), contextlib.redirect_stderr(out or sys.stdout):
             value = function(*args.values())
     except (Exception, SystemExit) as error:
         return Outcome(error=error)
@@ -197,7 +204,9 @@ def _numbers(error: BaseException | None) -> list[str]:
 
 def unsolved(name: str) -> NotImplementedError:
     """Return the error of an exercise that still is a stub, rendered in one line."""
-    error = NotImplementedError(f"Exercise {name}: not solved yet. Replace the raise line with your code.")
+    error = NotImplementedError(
+        f"Exercise {name}: not solved yet. Its cell still says: Replace this line with your code."
+    )
     error._render_traceback_ = lambda *_: [f"NotImplementedError: {error}"]
     return error
 

@@ -112,7 +112,6 @@ def _alpha_bar_cases(generator: torch.Generator) -> list[Case]:
         Case("a chain of a single step", {"beta": torch.tensor([0.3])}),
         Case("two steps", {"beta": torch.tensor([0.1, 0.5])}),
         Case("random steps", {"beta": torch.rand(7, generator=generator) * 0.5 + 0.05}),
-        Case("double precision", {"beta": schedules.linear(20, dtype=torch.float64).beta[1:]}),
     ]
     return made
 
@@ -130,7 +129,19 @@ ALPHA_BAR = Exercise(
             "no entry for t = 0",
             "Your answer has no entry for t = 0: beta has T entries, alpha_bar has T + 1, and alpha_bar_0 = 1.",
             "what an empty product is worth, and where it belongs in the array",
-            (lambda b: (1 - b).cumprod(0), lambda b: _with_first(1, (1 - b).cumprod(0)[:-1])),
+            (lambda b: (1 - b).cumprod(0),),
+        ),
+        Mistake(
+            "last entry missing",
+            "The last entry is missing: alpha_bar_0 = 1 is there, but your array ends at t = T - 1.",
+            "the length of beta, the length of alpha_bar, and any [:-1] or range in your code",
+            (lambda b: _with_first(1, (1 - b).cumprod(0)[:-1]),),
+        ),
+        Mistake(
+            "one at the end",
+            "The 1 stands at the end of your array: that would make x_T the clean data. Index t must hold alpha_bar_t.",
+            "which timestep is the clean data, and where that index lies in the array",
+            (lambda b: torch.cat([(1 - b).cumprod(0), torch.ones_like(b[:1])]),),
         ),
         Mistake(
             "alpha for alpha_bar",
@@ -236,6 +247,12 @@ Q_SAMPLE = Exercise(
             "The two coefficients are swapped: yours keeps the noise and fades the data in.",
             "t = 1. Should x_1 look like the data or like noise?",
             (_mix(_sigma, _root),),
+        ),
+        Mistake(
+            "one minus the root",
+            "You multiplied the noise by 1 - sqrt(alpha_bar_t): their squares sum to 1, not the coefficients.",
+            "how far the root reaches in the second term of Eq. 4",
+            (_mix(_root, lambda b, a: 1 - a.sqrt()),),
         ),
         *per_example(_marginal, "Eq. 4"),
         Mistake(

@@ -15,15 +15,17 @@ def _ideal(x_t: Tensor, t: Tensor, points: Tensor, s: Schedule) -> Tensor:
 
 
 def _weighted(
+    level=lambda s: (s.alpha_bar, s.sigma),  # the squared coefficient of x_0, and that of eps
     centres=lambda p, root: root * p,  # where the points stand at level t, as the weights see it
     logits=lambda d2, sigma: -d2 / (2 * sigma**2),
     weigh=lambda logits: logits.softmax(1),
     finish=lambda x, mean, root, sigma: (x - root * mean) / sigma,
 ):
-    """Return f(x_t, t, points, schedule) from its four stages, each of which can go wrong."""
+    """Return f(x_t, t, points, schedule) from its stages, each of which can go wrong."""
 
     def answer(x_t: Tensor, t: Tensor, points: Tensor, s: Schedule) -> Tensor:
-        root, sigma = s.alpha_bar[t].sqrt().view(-1, 1, 1), s.sigma[t].view(-1, 1)
+        of_x_0, of_eps = level(s)
+        root, sigma = of_x_0[t].sqrt().view(-1, 1, 1), of_eps[t].view(-1, 1)
         d2 = ((x_t[:, None] - centres(points[None], root)) ** 2).sum(-1)
         return finish(x_t, weigh(logits(d2, sigma)) @ points, root.view(-1, 1), sigma)
 
@@ -87,6 +89,12 @@ IDEAL_EPS = Exercise(
             ),
         ),
         Mistake(
+            "alpha for alpha_bar",
+            "You used alpha_t, one step of the chain, where alpha_bar_t is needed (Ho et al. 2020, Eq. 4).",
+            "the bar: x_t lies t steps from the points, not one",
+            (_weighted(level=lambda s: (s.alpha, s.beta.sqrt())), _weighted(level=lambda s: (s.alpha, s.sigma))),
+        ),
+        Mistake(
             "factor 1/2 missing",
             "The factor 1/2 in the exponent of the Gaussian is missing.",
             "the density of a normal distribution, in front of the squared distance",
@@ -102,6 +110,18 @@ IDEAL_EPS = Exercise(
             ),
         ),
         Mistake(
+            "order of operations",
+            "You multiplied by 1 - alpha_bar_t in the exponent: d / 2 * v is (d / 2) * v in Python, not d / (2 * v).",
+            "the brackets below the fraction bar of the exponent",
+            (_weighted(logits=lambda d2, sigma: -d2 / 2 * sigma**2),),
+        ),
+        Mistake(
+            "mean of the squares",
+            "You averaged the squares over the coordinates; the squared distance is their sum.",
+            "Pythagoras, and what you do with the last axis",
+            (_weighted(logits=lambda d2, sigma: -d2 / 2 / (2 * sigma**2)),),
+        ),
+        Mistake(
             "distance not squared",
             "The exponent has the squared distance; you used the distance.",
             "the density of a normal distribution, above the variance",
@@ -112,6 +132,12 @@ IDEAL_EPS = Exercise(
             "The sign in the exponent is wrong: your weights favour the farthest point.",
             "the weights of a point on top of x_t and of one far away",
             (_weighted(logits=lambda d2, sigma: d2 / (2 * sigma**2)),),
+        ),
+        Mistake(
+            "not normalised",
+            "Your weights are not normalised: the exponentials must be divided by their sum for each x_t.",
+            "the sum of your weights over the points",
+            (_weighted(weigh=torch.exp),),
         ),
         Mistake(
             "nearest point",
@@ -130,6 +156,12 @@ IDEAL_EPS = Exercise(
             "You returned the expected x_0; the exercise asks for the expected eps.",
             "Eq. 4, solved for eps with x_0 replaced by its expectation",
             (_weighted(finish=lambda x, mean, root, sigma: mean),),
+        ),
+        Mistake(
+            "sign",
+            "The sign of your answer is flipped: x_t is the data part plus sigma_t eps.",
+            "Eq. 4, solved for eps: which of the two is taken off the other?",
+            (_weighted(finish=lambda x, mean, root, sigma: (root * mean - x) / sigma),),
         ),
         Mistake(
             "not divided by sigma",

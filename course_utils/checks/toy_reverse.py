@@ -75,6 +75,24 @@ X0_FROM_EPS = Exercise(
             "the brackets: what exactly equals sqrt(alpha_bar_t) x_0?",
             (_unmix(lambda x, e, b, a: x / a.sqrt() - (1 - a).sqrt() * e),),
         ),
+        Mistake(
+            "brackets forgotten",
+            "Only the noise is divided in your answer, x_t is not: in Python a / binds tighter than a -.",
+            "the brackets: what exactly equals sqrt(alpha_bar_t) x_0?",
+            (_unmix(lambda x, e, b, a: x - (1 - a).sqrt() * e / a.sqrt()),),
+        ),
+        Mistake(
+            "forward again",
+            "You noised x_t once more, as q_sample does; this exercise goes the other way and undoes it.",
+            "which letter of Eq. 4 is unknown here",
+            (_unmix(lambda x, e, b, a: a.sqrt() * x + (1 - a).sqrt() * e),),
+        ),
+        Mistake(
+            "one reverse step",
+            "You used Eq. 11, the mean of a single step back to x_{t-1}; asked for is x_0, all t steps at once.",
+            "Eq. 4 of Ho et al. 2020, which knows nothing of single steps",
+            (_unmix(lambda x, e, b, a: (x - b / (1 - a).sqrt() * e) / (1 - b).sqrt()),),
+        ),
         *per_example(_solved, "Eq. 4"),
     ),
     hint="noise a point with q_sample and hand the same eps to x0_from_eps: the point must come back",
@@ -97,16 +115,25 @@ def _mean(x: Tensor, e: Tensor, b: Tensor, a: Tensor, a_bar: Tensor) -> Tensor:
     return (x - b / (1 - a_bar).sqrt() * e) / a.sqrt()
 
 
-def _posterior_noise(x_t: Tensor, t: int, eps_hat: Tensor, z: Tensor, s: Schedule) -> Tensor:
-    return _mean(x_t, eps_hat, s.beta[t], s.alpha[t], s.alpha_bar[t]) + s.beta_tilde[t].sqrt() * z
+def _x0_hat(x: Tensor, e: Tensor, b: Tensor, a: Tensor, a_bar: Tensor) -> Tensor:
+    return (x - (1 - a_bar).sqrt() * e) / a_bar.sqrt()
+
+
+def _posterior(deviation):
+    """Return a step whose noise is that of the posterior, given as a function of beta_tilde_t."""
+
+    def answer(x_t: Tensor, t: int, eps_hat: Tensor, z: Tensor, s: Schedule) -> Tensor:
+        return _mean(x_t, eps_hat, s.beta[t], s.alpha[t], s.alpha_bar[t]) + deviation(s.beta_tilde[t]) * z
+
+    return answer
 
 
 def _ddpm_cases(generator: torch.Generator) -> list[Case]:
     linear, cosine = schedules.linear(20), schedules.cosine(50)
     made = []
     for label, shape, schedule, t in (
+        ("points in mid-chain", (5, 2), linear, 9),  # first: the message quotes numbers, and here they are of size 1
         ("points, t = T", (5, 2), linear, 20),
-        ("points in mid-chain", (5, 2), linear, 9),
         ("points, t = 1: the last step", (6, 2), linear, 1),
         ("points, t = 2", (4, 2), linear, 2),
         ("a single point", (1, 2), cosine, 25),
@@ -139,6 +166,25 @@ DDPM_STEP = Exercise(
             (_step(_mean, lambda b, a, a_bar, t: b * (t > 1)), _step(_mean, lambda b, a, a_bar, t: b)),
         ),
         Mistake(
+            "schedule.sigma for the step's noise",
+            "You multiplied z by schedule.sigma[t]. schedule.sigma is the noise level of q(x_t | x_0), that of all t "
+            "steps; the step adds sqrt(beta_t). Ho et al. 2020 call that one sigma_t, too.",
+            "what the exercise says about sigma_t^2",
+            (
+                _step(_mean, lambda b, a, a_bar, t: (1 - a_bar).sqrt() * (t > 1)),
+                _step(_mean, lambda b, a, a_bar, t: (1 - a_bar).sqrt()),
+            ),
+        ),
+        Mistake(
+            "noise inside the bracket",
+            "Your noise is divided by sqrt(alpha_t) as well: it belongs behind the bracket, not inside.",
+            "where the bracket closes in line 4 of Algorithm 2",
+            (
+                _step(_mean, lambda b, a, a_bar, t: (b / a).sqrt() * (t > 1)),
+                _step(_mean, lambda b, a, a_bar, t: (b / a).sqrt()),
+            ),
+        ),
+        Mistake(
             "no noise ever",
             "You never add noise: without z every chain runs to the average of what is possible.",
             "the last term of line 4 of Algorithm 2",
@@ -158,6 +204,12 @@ DDPM_STEP = Exercise(
             (_step(lambda x, e, b, a, a_bar: x - b / (1 - a_bar).sqrt() * e),),
         ),
         Mistake(
+            "1/sqrt(alpha) on x_t only",
+            "Only x_t is divided by sqrt(alpha_t) in your answer: the factor stands before a bracket with two terms.",
+            "the brackets in your code and those of Eq. 11",
+            (_step(lambda x, e, b, a, a_bar: x / a.sqrt() - b / (1 - a_bar).sqrt() * e),),
+        ),
+        Mistake(
             "root of alpha forgotten",
             "You divided by alpha_t where Eq. 11 divides by its square root.",
             "Eq. 11 of Ho et al. 2020, left of the bracket",
@@ -167,11 +219,20 @@ DDPM_STEP = Exercise(
             "alpha_bar for alpha",
             "You used alpha_bar_t where alpha_t belongs: this undoes one step, not all t of them.",
             "which alphas in Eq. 11 bear a bar",
-            (
-                _step(lambda x, e, b, a, a_bar: (x - b / (1 - a_bar).sqrt() * e) / a_bar.sqrt()),
-                _step(lambda x, e, b, a, a_bar: (x - (1 - a_bar) / (1 - a_bar).sqrt() * e) / a.sqrt()),
-                _step(lambda x, e, b, a, a_bar: (x - (1 - a_bar).sqrt() * e) / a_bar.sqrt()),
-            ),
+            (_step(lambda x, e, b, a, a_bar: (x - b / (1 - a_bar).sqrt() * e) / a_bar.sqrt()),),
+        ),
+        Mistake(
+            "1 - alpha_bar for beta",
+            "You took off all the predicted noise: what stands above the fraction bar is the variance of one step, not "
+            "1 - alpha_bar_t, that of all t steps.",
+            "the fraction in front of eps_hat in Eq. 11, above the bar",
+            (_step(lambda x, e, b, a, a_bar: (x - (1 - a_bar).sqrt() * e) / a.sqrt()),),
+        ),
+        Mistake(
+            "x0_hat returned",
+            "You went all the way to x0_hat, as in x0_from_eps; this is one step, from x_t to x_{t-1}.",
+            "how far Eq. 11 moves x_t when beta_t is small",
+            (_step(_x0_hat, lambda b, a, a_bar, t: 0), _step(_x0_hat)),
         ),
         Mistake(
             "alpha for alpha_bar",
@@ -192,10 +253,22 @@ DDPM_STEP = Exercise(
             (_step(lambda x, e, b, a, a_bar: (x - b / (1 - a_bar) * e) / a.sqrt()),),
         ),
         Mistake(
+            "root of beta in the fraction",
+            "You have sqrt(beta_t) in front of eps_hat; Eq. 11 has beta_t itself there. Only z gets the root.",
+            "the fraction in front of eps_hat in Eq. 11, above the bar",
+            (_step(lambda x, e, b, a, a_bar: (x - (b / (1 - a_bar)).sqrt() * e) / a.sqrt()),),
+        ),
+        Mistake(
             "beta_tilde for beta",
             "You used the posterior variance beta_tilde_t. It is a fair choice too, but here sigma_t^2 = beta_t.",
             "section 3.2 of Ho et al. 2020: it names two choices of sigma_t^2",
-            (_posterior_noise,),
+            (_posterior(torch.sqrt),),
+        ),
+        Mistake(
+            "beta_tilde without root",
+            "You multiplied z by beta_tilde_t: that is a variance, not a deviation, and here sigma_t^2 = beta_t.",
+            "what the exercise says about sigma_t^2, and whether Algorithm 2 writes sigma_t z or sigma_t^2 z",
+            (_posterior(lambda variance: variance),),
         ),
         Mistake(
             "off-by-one in t",

@@ -17,8 +17,8 @@
 #
 # ![Two rows of five pictures. Above, a dinosaur of dots; below, a drawn cat. From left to right both drown in more and more noise.](../report_imgs/00_same_equation.png)
 #
-# One equation ruins both rows from left to right. One network, trained to see the noise, can run both from right to
-# left, starting from *nothing but noise*. This course shows how: first on dots, where everything can be seen, then on
+# One equation ruins both rows from left to right. A network trained to see the noise, one for each row, can run it from
+# right to left, starting from *nothing but noise*. This course shows how: first on dots, where everything can be seen, then on
 # cats, beside the other great families of generative models, on the same data and the same scale.
 #
 # **You will be able to**
@@ -124,7 +124,7 @@ for row, images in enumerate(pictures):
         viz.image(panels[row, column], image)
 viz.show(
     figure,
-    alt="Six drawn cats, six drawn frogs and six drawn cars, in many colours and poses, on pastel backgrounds.",
+    alt="Six drawn cats, six drawn frogs and six drawn cars, in many colours and poses, on pastel backgrounds, some at night.",
     name="00_drawn",
     photo=True,
 )
