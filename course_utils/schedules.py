@@ -88,8 +88,8 @@ def linear(
 ) -> Schedule:
     """Beta rises linearly from beta_1 to beta_T (Ho et al. 2020, section 4, where T = 1000).
 
-    The end points are those for T = 1000. With `rescale` they are multiplied by 1000/T (code release of Nichol & Dhariwal
-    2021), so that x_T is nearly pure noise for any T; without it a short chain stops half-way to the noise.
+    The end points are those for T = 1000. With `rescale` they are multiplied by 1000/T (code release of Nichol and
+    Dhariwal 2021), so that x_T is nearly pure noise for any T; without it a short chain stops half-way to the noise.
     Raises ValueError for a T that is not a positive whole number or a beta outside (0, 1).
     """
     return _ramp("linear", T, torch.linspace(0, 1, _steps(T), dtype=torch.float64), beta_1, beta_T, rescale, dtype)

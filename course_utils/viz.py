@@ -1,11 +1,12 @@
 """Figures from arrays: colours and sizes for the back row, alt text always, and no mathematics inside."""
 
+import base64
 import io
 from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
-from IPython.display import Image, display
+from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image as Pillow
@@ -64,13 +65,15 @@ def show(figure: Figure, alt: str, name: str = "", dpi: int = 100, photo: bool =
     picture = picture if photo else picture.quantize(64, dither=Pillow.Dither.NONE)
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
-    _display(buffer.getvalue(), "png", alt, name)
+    _display(buffer.getvalue(), alt, name)
 
 
-def _display(data: bytes, kind: str, alt: str, name: str = "") -> None:
+def _display(data: bytes, alt: str, name: str) -> None:
     if not alt.strip():
         raise ValueError("a figure needs an alt text for readers who cannot see it")
-    display(Image(data=data, format=kind, alt=alt, metadata={"name": name} if name else None))
+    # authoring.run puts alt into its pages; JupyterLab 4.6 shows no alt on outputs; text-only readers get text/plain
+    about = {"alt": alt, "name": name} if name else {"alt": alt}
+    display({"image/png": base64.b64encode(data).decode(), "text/plain": alt}, metadata={"image/png": about}, raw=True)
 
 
 def window(ax: Axes, half: float = VIEW) -> Axes:
@@ -140,7 +143,7 @@ def animation(
     durations = [each] * (len(frames) - 1) + [each + int(1000 * hold)]
     buffer = io.BytesIO()
     frames[0].save(buffer, format="PNG", save_all=True, append_images=frames[1:], duration=durations, loop=0)
-    _display(buffer.getvalue(), "png", alt, name)
+    _display(buffer.getvalue(), alt, name)
 
 
 def arrows(ax: Axes, at: Tensor, vectors: Tensor, colour: str = INK) -> Axes:

@@ -2,6 +2,7 @@
 
 import argparse
 import base64
+import html
 import sys
 import time
 from pathlib import Path
@@ -48,6 +49,15 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
                 output.data["text/plain"] = "(interactive: run this cell to use it)"
 
 
+def describe_pictures(notebook: nbformat.NotebookNode) -> None:
+    """Turn pictures into <img> tags with their alt texts, which nbconvert's lab template would drop."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
+                source = f"data:image/png;base64,{output.data['image/png']}"
+                output.data = {"text/html": f'<img alt="{html.escape(alt)}" src="{source}">'}
+
+
 def keep_pictures(notebook: nbformat.NotebookNode, folder: Path) -> None:
     """Write every picture that `viz.show` or `viz.animation` was given a name for into `folder`."""
     for cell in notebook.cells:
@@ -81,6 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
         tidy(notebook)
         if options.html:
             options.html.mkdir(parents=True, exist_ok=True)
+            describe_pictures(notebook)
             page, _ = HTMLExporter(template_name="lab").from_notebook_node(notebook)
             (options.html / f"{path.stem}.html").write_text(page, encoding="utf-8")
         elif options.inplace and not reason:  # a failed run must not replace good outputs

@@ -534,7 +534,9 @@ for name, marker in zip(list(ablations.ABLATIONS)[:8], "osD^v<>P", strict=True):
     ax.scatter(result.ratio[dinos, -1], fuzz, s=60, label=name, marker=marker, alpha=0.8)
     for r, height in zip(dinos, fuzz, strict=True):
         if result.ratio[r, -1] > 1.3:  # the crowd at 1.1 would only be covered up
-            ax.annotate(f"{name}: {result.rows[r]} ", (result.ratio[r, -1], height), ha="right", va="bottom", fontsize=10)
+            ax.annotate(
+                f"{name}: {result.rows[r]} ", (result.ratio[r, -1], height), ha="right", va="bottom", fontsize=10
+            )
 ax.axhline(off_outline(fresh[:1000]), color=viz.GREY, linestyle=":", label="real points")
 ax.set(xscale="log", yscale="log", xlabel="distance / floor", ylabel="mean distance from the outline")
 ax.set_xticks([1, 1.5, 2, 3, 5, 7], ["1", "1.5", "2", "3", "5", "7"])
