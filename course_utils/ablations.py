@@ -205,37 +205,35 @@ def measure(recipe: Recipe) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    """Train every recipe of every ablation and write the results; a second call goes on where the first one stopped."""
+    """Retrain every recipe of every ablation and replace the stored results; interrupted, a second call goes on."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, default=(CHECKOUT or Path.cwd()) / "data" / "shipped" / FILE)
     out = parser.parse_args().out
     recipes = list(dict.fromkeys(recipe for rows in ABLATIONS.values() for recipe in rows.values()))
-    tensors, done = _finished(out)
-    done = [r for r in done if r in recipes]
+    partial_results = out.with_suffix(".partial")  # the old results stay in use until all of the new are there
+    done = {recipe: parts for recipe, parts in _finished(partial_results).items() if recipe in recipes}
     for recipe in recipes:
         if recipe not in done:
             began = time.perf_counter()
-            tensors[recipe] = measure(recipe)
-            done.append(recipe)
-            _save(out, {r: tensors[r] for r in done})
+            done[recipe] = measure(recipe)
+            _save(partial_results, done)
             print(f"{len(done)}/{len(recipes)}  {time.perf_counter() - began:6.1f} s  {recipe}", flush=True)
+    partial_results.replace(out)
 
 
-def _finished(path: Path) -> tuple[dict[Recipe, dict[str, Tensor]], list[Recipe]]:
+def _finished(path: Path) -> dict[Recipe, dict[str, Tensor]]:
     if not path.is_file():
-        return {}, []
+        return {}
     with safe_open(path, framework="pt") as stored:
         recipes = [Recipe(**r) for r in json.loads(stored.metadata()["recipes"])]
-        parts = Result._fields[1:]
-        tensors = {r: {p: stored.get_tensor(f"{i}.{p}") for p in parts} for i, r in enumerate(recipes)}
-    return tensors, recipes
+        return {r: {p: stored.get_tensor(f"{i}.{p}") for p in Result._fields[1:]} for i, r in enumerate(recipes)}
 
 
-def _save(path: Path, tensors: dict[Recipe, dict[str, Tensor]]) -> None:
+def _save(path: Path, results: dict[Recipe, dict[str, Tensor]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    flat = {f"{i}.{name}": part for i, parts in enumerate(tensors.values()) for name, part in parts.items()}
-    beside = path.with_suffix(".partial")
-    save_file(flat, beside, metadata={"recipes": json.dumps([asdict(r) for r in tensors])})
+    flat = {f"{i}.{name}": part for i, parts in enumerate(results.values()) for name, part in parts.items()}
+    beside = path.with_suffix(".writing")
+    save_file(flat, beside, metadata={"recipes": json.dumps([asdict(r) for r in results])})
     beside.replace(path)  # a kill leaves the old file or the new one, never half of one
 
 

@@ -254,6 +254,8 @@ def test_a_run_repeats_itself_and_an_interrupted_study_goes_on(tmp_path, monkeyp
         ablations.main()
     ablations.main()
     assert [r.hidden for r in trained] == [8, 9]
+    ablations.main()
+    assert [r.hidden for r in trained] == [8, 9, 8, 9], "finished results are recomputed when asked for again"
     result = ablations.load("hidden size", path)
     torch.testing.assert_close(result.distance[0], measure(small)["distance"])
 

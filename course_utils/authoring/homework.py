@@ -169,7 +169,7 @@ def generate(masters: list[Path], out: Path = DEFAULT_OUT, wheel: Path | None = 
     if not masters:
         raise HomeworkError("no notebook holds exercises: there is nothing to make homework of")
     read = {path.stem: nbformat.read(path, as_version=4) for path in masters}
-    masters_folder = {path.stem: path.parent for path in masters}
+    folders = {path.stem: path.parent for path in masters}
     for name, nb in read.items():
         if not exercises(nb, name):
             raise HomeworkError(f"{name}: no exercise found")
@@ -193,7 +193,7 @@ def generate(masters: list[Path], out: Path = DEFAULT_OUT, wheel: Path | None = 
         for cell in student.cells:
             if mark(cell, "grade"):  # "Run All" then goes on after a check that fails
                 cell.metadata["tags"] = ["raises-exception"]
-        bring_pictures(student, masters_folder[name], handout)
+        bring_pictures(student, folders[name], handout)
         nbformat.write(student, handout / f"{name}.ipynb")
     package = "course_utils-VERSION-py3-none-any.whl    (the file that your teacher gave you)"
     if wheel:
