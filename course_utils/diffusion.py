@@ -10,6 +10,7 @@ from course_utils.schedules import Schedule
 
 Model = Callable[..., Tensor]  # model(x_t, t, y=None) -> prediction, shaped like x_t
 PREDICTS = ("eps", "x_0", "v")
+WEIGHTS = ("eps", "x_0", "v", "min_snr", "vlb")
 
 
 class Prediction(NamedTuple):
@@ -66,22 +67,32 @@ def v_target(x_0: Tensor, t: Tensor, eps: Tensor, schedule: Schedule) -> Tensor:
     return at(schedule.alpha_bar, t, x_0).sqrt() * eps - at(schedule.sigma, t, x_0) * x_0
 
 
-def predict(model: Model, x_t: Tensor, t: Tensor, schedule: Schedule, y: Tensor | None = None) -> Prediction:
+def predict(
+    model: Model, x_t: Tensor, t: Tensor, schedule: Schedule, y: Tensor | None = None, clip: bool = False
+) -> Prediction:
     """Run the network once and return its answer as (x0_hat, eps_hat), whichever of eps, x_0 or v it predicts.
 
-    What it predicts is read from `model.predicts`. Shapes: x_t (B, ...), t (B,), y (B,) class labels or None.
+    What it predicts is read from `model.predicts`. Shapes: x_t (B, ...), t (B,), y (B,) class labels or None. clip:
+    keep x0_hat in [-1, 1], as the code release of Ho et al. 2020 does for images, and eps_hat in step with it.
     Raises ValueError when `model.predicts` is missing or unknown.
     """
     kind = getattr(model, "predicts", None)
     out = model(x_t, t, y)
     if kind == "eps":
-        return Prediction(x0_from_eps(x_t, t, out, schedule), out)
-    if kind == "x_0":
-        return Prediction(out, eps_from_x0(x_t, t, out, schedule))
-    if kind == "v":
+        x0_hat, eps_hat = x0_from_eps(x_t, t, out, schedule), out
+    elif kind == "x_0":
+        x0_hat, eps_hat = out, eps_from_x0(x_t, t, out, schedule)
+    elif kind == "v":
         a, s = at(schedule.alpha_bar, t, x_t).sqrt(), at(schedule.sigma, t, x_t)
-        return Prediction(a * x_t - s * out, s * x_t + a * out)
-    raise ValueError(f"model.predicts must be one of {PREDICTS}, got {kind!r}")
+        x0_hat, eps_hat = a * x_t - s * out, s * x_t + a * out
+    else:
+        raise ValueError(f"model.predicts must be one of {PREDICTS}, got {kind!r}")
+    if clip:
+        inside = x0_hat.clamp(-1, 1)
+        # where nothing was clipped eps_hat stays as it is: solving for it again would only add rounding
+        eps_hat = torch.where(inside == x0_hat, eps_hat, eps_from_x0(x_t, t, inside, schedule))
+        x0_hat = inside
+    return Prediction(x0_hat, eps_hat)
 
 
 def posterior_mean(x_t: Tensor, t: Tensor, x_0: Tensor, schedule: Schedule) -> Tensor:
@@ -98,6 +109,62 @@ def draw_t(n: int, schedule: Schedule, generator: torch.Generator | None = None)
     return torch.randint(1, schedule.T + 1, (n,), device=schedule.device, generator=generator)
 
 
+def loss_weight(name: str, schedule: Schedule) -> Tensor:
+    """Weight w(t) of the squared error of x0_hat, shape (T+1,); entry 0 is not used and holds 0.
+
+    With SNR = alpha_bar / sigma^2 (Kingma et al. 2021, section 3): "eps", "x_0" and "v" make the loss the plain squared
+    error of that quantity (SNR, 1, SNR + 1); "min_snr" is min(SNR, 5) (Hang et al. 2023); "vlb" makes it the
+    variational bound in nats, T (SNR(t-1) - SNR(t)) / 2 for t > 1 (Kingma et al. 2021, section 4), where the term of
+    t = 1, whose SNR(0) is infinite, takes the weight of a decoder of variance beta_1. What does not depend on the
+    network is left out; `bound.bound` has it all.
+    Raises ValueError for another name.
+    """
+    snr = schedule.alpha_bar / schedule.sigma.square()  # infinite at t = 0
+    if name == "eps":
+        weight = snr.clone()
+    elif name == "x_0":
+        weight = torch.ones_like(snr)
+    elif name == "v":
+        weight = snr + 1
+    elif name == "min_snr":
+        weight = snr.clamp(max=5)
+    elif name == "vlb":
+        weight = torch.full_like(snr, schedule.T / 2)
+        weight[1] /= schedule.beta[1]
+        # SNR(t-1) - SNR(t) as a product: in float32 the difference would lose half of its digits
+        weight[2:] *= snr[1:-1] * schedule.beta[2:] / schedule.sigma[2:].square()
+    else:
+        raise ValueError(f"unknown loss weight {name!r}: choose one of {', '.join(WEIGHTS)}")
+    weight[0] = 0
+    return weight
+
+
+def weighted_loss(
+    model: Model,
+    x_0: Tensor,
+    t: Tensor,
+    eps: Tensor,
+    schedule: Schedule,
+    weight: str | None = None,
+    y: Tensor | None = None,
+) -> Tensor:
+    """Squared error of the prediction at the given t and eps, weighted per timestep as `loss_weight` says.
+
+    Shapes: x_0, eps (B, ...); t (B,) in 1..T; y (B,) or None. weight None: what the model predicts, unweighted.
+    Returns the loss of each example, (B,): the mean over its dimensions. Raises ValueError as `loss_weight`, or when
+    `model.predicts` is unknown.
+    """
+    kind = getattr(model, "predicts", None)
+    if kind not in PREDICTS:
+        raise ValueError(f"model.predicts must be one of {PREDICTS}, got {kind!r}")
+    target = {"eps": lambda: eps, "x_0": lambda: x_0, "v": lambda: v_target(x_0, t, eps, schedule)}[kind]()
+    error = (model(q_sample(x_0, t, eps, schedule), t, y) - target).square().flatten(1).mean(1)
+    if weight in (None, kind):
+        return error
+    # the network's own error is turned into that of x0_hat by weights, never by dividing by a tiny sqrt(alpha_bar)
+    return error * (loss_weight(weight, schedule)[t] / loss_weight(kind, schedule)[t])
+
+
 def l_simple(
     model: Model, x_0: Tensor, schedule: Schedule, y: Tensor | None = None, generator: torch.Generator | None = None
 ) -> Tensor:
@@ -107,8 +174,4 @@ def l_simple(
     """
     t = draw_t(len(x_0), schedule, generator)
     eps = torch.randn(x_0.shape, device=x_0.device, dtype=x_0.dtype, generator=generator)
-    targets = {"eps": lambda: eps, "x_0": lambda: x_0, "v": lambda: v_target(x_0, t, eps, schedule)}
-    kind = getattr(model, "predicts", None)
-    if kind not in targets:
-        raise ValueError(f"model.predicts must be one of {PREDICTS}, got {kind!r}")
-    return torch.nn.functional.mse_loss(model(q_sample(x_0, t, eps, schedule), t, y), targets[kind]())
+    return weighted_loss(model, x_0, t, eps, schedule, y=y).mean()

@@ -1,14 +1,18 @@
 """Samplers as generators: each yields a `Step` per level, from pure noise (t = T) down to the sample (t = 0)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from course_utils.diffusion import Model, Prediction, at, posterior_mean, predict
 from course_utils.schedules import Schedule
+
+# one generator for the whole batch, or one per example: then the noise of an example does not depend on its batch
+Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
 class Step(NamedTuple):
@@ -27,10 +31,46 @@ def final(steps: Iterator[Step]) -> Tensor:
     return x
 
 
-def _predict(model: Model, x: Tensor, t: int, schedule: Schedule, y: Tensor | None) -> tuple[Tensor, Prediction]:
+def _predict(
+    model: Model, x: Tensor, t: int, schedule: Schedule, y: Tensor | None, clip: bool
+) -> tuple[Tensor, Prediction]:
     times = torch.full((len(x),), t, dtype=torch.long, device=x.device)
     with torch.no_grad():  # inside the loop: a decorator or an outer block would leak out of a paused generator
-        return times, predict(model, x, times, schedule, y)
+        return times, predict(model, x, times, schedule, y, clip)
+
+
+def _randn(x: Tensor, generator: Generators) -> Tensor:
+    if generator is None or isinstance(generator, torch.Generator):
+        return torch.randn(x.shape, device=x.device, dtype=x.dtype, generator=generator)
+    # drawn where each generator lives, so that one seed means the same images on every device
+    draws = [torch.randn(x.shape[1:], dtype=x.dtype, device=g.device, generator=g) for g in generator]
+    return torch.stack(draws).to(x.device)
+
+
+def _check_steps(steps: int | None, schedule: Schedule) -> int:
+    steps = schedule.T if steps is None else steps
+    if steps != int(steps) or not 1 <= steps <= schedule.T:
+        raise ValueError(f"steps must lie in 1..{schedule.T} (the schedule's T), a whole number; got {steps}")
+    return int(steps)
+
+
+def _lambda(schedule: Schedule) -> Tensor:
+    """Half the log of the signal-to-noise ratio, falling with t, (T+1,); infinite at t = 0 (Lu et al. 2022b)."""
+    return schedule.alpha_bar.log() / 2 - schedule.sigma.log()
+
+
+def _levels(steps: int, schedule: Schedule, spacing: str) -> list[int]:
+    """T = levels[0] > ... > levels[steps] = 0, evenly spread over t or, all but the 0, over lambda."""
+    if spacing == "t":
+        return torch.linspace(schedule.T, 0, steps + 1, dtype=torch.float64).round().long().tolist()
+    if spacing != "lambda":
+        raise ValueError(f"spacing must be 't' or 'lambda', got {spacing!r}")
+    lambda_ = _lambda(schedule)[1:].double().cpu()
+    wanted = torch.linspace(float(lambda_[-1]), float(lambda_[0]), steps, dtype=torch.float64)
+    levels = (lambda_ - wanted[:, None]).abs().argmin(1) + 1
+    # two wishes may fall on one level: each then moves down by one, and stops where those below it need the room
+    i = torch.arange(steps)
+    return [*torch.maximum((levels + i).cummin(0).values - i, steps - i).tolist(), 0]
 
 
 def ddpm(
@@ -38,25 +78,32 @@ def ddpm(
     schedule: Schedule,
     x_T: Tensor,
     *,
+    steps: int | None = None,
     y: Tensor | None = None,
+    clip: bool = False,
     variance: str = "beta_tilde",
-    generator: torch.Generator | None = None,
+    generator: Generators = None,
 ) -> Iterator[Step]:
     """Ancestral sampling (Ho et al. 2020, Algorithm 2): T steps of posterior mean plus noise; none at t = 1.
 
-    x_T: (B, ...) standard normal noise. variance: "beta" or "beta_tilde", the two choices of section 3.2.
-    Yields T + 1 records. Raises ValueError for another variance.
+    x_T: (B, ...) standard normal noise. y: (B,) labels or None. clip: keep x0_hat in [-1, 1], as the code release does
+    for images. variance: "beta" or "beta_tilde", the two choices of section 3.2.
+    Yields T + 1 records. Raises ValueError for another variance, or for steps other than T (None: T).
     """
     if variance not in ("beta", "beta_tilde"):
         raise ValueError(f"variance must be 'beta' or 'beta_tilde', got {variance!r}")
+    if steps not in (None, schedule.T):
+        raise ValueError(
+            f"ddpm visits every level: steps must be {schedule.T} (the schedule's T) or None, got {steps}. "
+            "For fewer steps take ddim (eta=1 adds noise as ddpm does) or dpm_solver_pp."
+        )
     x = x_T
     yield Step(schedule.T, x, None, None)
     for t in range(schedule.T, 0, -1):
-        times, prediction = _predict(model, x, t, schedule, y)
+        times, prediction = _predict(model, x, t, schedule, y, clip)
         x = posterior_mean(x, times, prediction.x0_hat, schedule)
         if t > 1:
-            z = torch.randn(x.shape, device=x.device, dtype=x.dtype, generator=generator)
-            x = x + getattr(schedule, variance)[t].sqrt() * z
+            x = x + getattr(schedule, variance)[t].sqrt() * _randn(x, generator)
         yield Step(t - 1, x, *prediction)
 
 
@@ -66,29 +113,150 @@ def ddim(
     x_T: Tensor,
     *,
     steps: int | None = None,
+    spacing: str = "t",
     eta: float = 0.0,
     y: Tensor | None = None,
-    generator: torch.Generator | None = None,
+    clip: bool = False,
+    generator: Generators = None,
 ) -> Iterator[Step]:
     """Sampling on a subsequence of the levels (Song et al. 2021, Eq. 12); eta = 0 is deterministic, eta = 1 ancestral.
 
-    x_T: (B, ...) standard normal noise. steps: network evaluations, 1..T, spread evenly over the levels (None: T).
-    Yields steps + 1 records. Raises ValueError for steps outside 1..T or eta outside [0, 1].
+    x_T: (B, ...) standard normal noise. steps: network evaluations, 1..T (None: T). spacing: their levels lie evenly in
+    "t", or in "lambda", the log of the signal-to-noise ratio, which puts more of them at small t. y: (B,) labels or
+    None. clip: keep x0_hat in [-1, 1], and eps_hat in step with it.
+    Yields steps + 1 records. Raises ValueError for steps outside 1..T, eta outside [0, 1] or another spacing.
     """
-    steps = schedule.T if steps is None else steps
-    if not 1 <= steps <= schedule.T:
-        raise ValueError(f"steps must lie in 1..{schedule.T} (the schedule's T), got {steps}")
+    steps = _check_steps(steps, schedule)
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must lie in [0, 1], got {eta}")
-    levels = torch.linspace(schedule.T, 0, steps + 1).round().long().tolist()
+    levels = _levels(steps, schedule, spacing)
     x = x_T
     yield Step(schedule.T, x, None, None)
     for t, before in pairwise(levels):
-        times, (x0_hat, eps_hat) = _predict(model, x, t, schedule, y)
+        times, (x0_hat, eps_hat) = _predict(model, x, t, schedule, y, clip)
         alpha = at(schedule.alpha_bar, times, x) / at(schedule.alpha_bar, times * 0 + before, x)
         sigma_before, sigma = schedule.sigma[before], schedule.sigma[t]
         std = eta * sigma_before / sigma * (1 - alpha).clamp(min=0).sqrt()  # Eq. 16
         x = schedule.alpha_bar[before].sqrt() * x0_hat + (sigma_before**2 - std**2).clamp(min=0).sqrt() * eps_hat
         if eta > 0 and before > 0:
-            x = x + std * torch.randn(x.shape, device=x.device, dtype=x.dtype, generator=generator)
+            x = x + std * _randn(x, generator)
         yield Step(before, x, x0_hat, eps_hat)
+
+
+def dpm_solver_pp(
+    model: Model,
+    schedule: Schedule,
+    x_T: Tensor,
+    *,
+    steps: int | None = 20,
+    spacing: str = "t",
+    order: int = 2,
+    y: Tensor | None = None,
+    clip: bool = False,
+    generator: Generators = None,
+) -> Iterator[Step]:
+    """DPM-Solver++(2M) (Lu et al. 2022b, Algorithm 2): ddim whose x0_hat is extrapolated from the last two evaluations.
+
+    x_T: (B, ...) standard normal noise. steps, spacing, y and clip as for `ddim`. The first step, which has no past,
+    and the last, to t = 0, are of first order; with order = 1 every step is, and that is ddim. Deterministic:
+    `generator` is there because every sampler takes one.
+    Yields steps + 1 records, whose x0_hat is the network's. Raises ValueError for steps outside 1..T, another spacing
+    or another order.
+    """
+    steps = _check_steps(steps, schedule)
+    if order not in (1, 2):
+        raise ValueError(f"order must be 1 or 2, got {order}")
+    levels, lambda_ = _levels(steps, schedule, spacing), _lambda(schedule)
+    x, h_before, x0_before = x_T, None, None
+    yield Step(schedule.T, x, None, None)
+    for t, before in pairwise(levels):
+        _, (x0_hat, eps_hat) = _predict(model, x, t, schedule, y, clip)
+        h = lambda_[before] - lambda_[t]
+        D = x0_hat
+        if order == 2 and x0_before is not None and before > 0:
+            D = x0_hat + h / (2 * h_before) * (x0_hat - x0_before)
+        x = schedule.sigma[before] / schedule.sigma[t] * x - schedule.alpha_bar[before].sqrt() * torch.expm1(-h) * D
+        h_before, x0_before = h, x0_hat
+        yield Step(before, x, x0_hat, eps_hat)
+
+
+class _Guided:
+    def __init__(self, model: Model, scale: float, null: int | None):
+        self.model, self.scale, self.null, self.predicts = model, scale, null, getattr(model, "predicts", None)
+
+    def __call__(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        if y is None:
+            raise ValueError("guidance needs labels: pass y, one label per example, to the sampler or to the model")
+        if self.null is None:
+            with_y, without = self.model(x_t, t, y), self.model(x_t, t, None)
+        else:
+            labels = torch.cat([y, torch.full_like(y, self.null)])
+            with_y, without = self.model(torch.cat([x_t, x_t]), torch.cat([t, t]), labels).chunk(2)
+        return without + self.scale * (with_y - without)
+
+
+def guided(model: Model, scale: float, null: int | None = None) -> Model:
+    """Classifier-free guidance: the model whose answer is unconditional + scale * (conditional - unconditional).
+
+    Source: Ho & Salimans 2022, Eq. 6, whose w is scale - 1. scale 0 is the unconditional model, 1 the conditional one,
+    above 1 exaggerates what sets the class apart. eps, x_0 and v are affine in each other at a given x_t, so it is the
+    same whichever the model predicts. null: the label that stands for "no class", evaluated beside y in one batch; None
+    takes `model.config.classes`, and where there is none calls the model a second time with y=None.
+    The result is called as model(x_t, t, y) and raises ValueError without y.
+    """
+    return _Guided(model, scale, null if null is not None else getattr(getattr(model, "config", None), "classes", None))
+
+
+SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {"ddpm": ddpm, "ddim": ddim, "dpm_solver_pp": dpm_solver_pp}
+
+
+def example_generators(seed: int, start: int, stop: int) -> list[torch.Generator]:
+    """Return one CPU generator for each of the examples start..stop-1 of a run with this seed."""
+    # torch keeps 32 bits of a seed: counting up from a scattered start, no two examples of a run share theirs
+    first = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    return [torch.Generator().manual_seed((first + i) % 2**32) for i in range(start, stop)]
+
+
+def sample(
+    model: Model,
+    schedule: Schedule,
+    n: int,
+    shape: Sequence[int],
+    *,
+    sampler: str = "ddim",
+    steps: int | None = None,
+    y: Tensor | Sequence[int] | int | None = None,
+    clip: bool = False,
+    seed: int = 0,
+    batch_size: int = 256,
+    device: torch.device | str | None = None,
+    **options,
+) -> Tensor:
+    """Draw n examples of the given shape in batches; returns (n, *shape) on the CPU.
+
+    sampler: a name in SAMPLERS, which takes `steps` (None: its default), `clip` and further `options` (variance, eta,
+    spacing, order). y: labels (n,), one label for all, or None. The noise of example i, at the start and on the way,
+    depends on seed and i alone: the same for any n, batch_size and device, so that results differ by rounding only.
+    The model stays in the mode (train or eval) that it is in. device: None for the schedule's.
+    Raises ValueError for an unknown sampler, n, batch_size or seed out of range, n labels that are not n, and as the
+    sampler.
+    """
+    if sampler not in SAMPLERS:
+        raise ValueError(f"unknown sampler {sampler!r}: choose one of {', '.join(SAMPLERS)}")
+    if n < 1 or batch_size < 1 or seed < 0:
+        raise ValueError(f"n and batch_size must be at least 1 and seed at least 0, got {n}, {batch_size} and {seed}")
+    if y is not None:
+        y = torch.as_tensor(y)
+        y = y.expand(n) if y.ndim == 0 else y
+    if y is not None and y.shape != (n,):
+        raise ValueError(f"y must hold one label per example: expected shape ({n},), got {tuple(y.shape)}")
+    options |= {"clip": clip} | ({} if steps is None else {"steps": steps})
+    schedule = schedule.to(device)
+    images = []
+    for start in range(0, n, batch_size):
+        stop = min(start + batch_size, n)
+        generators = example_generators(seed, start, stop)
+        x_T = _randn(schedule.beta.new_empty(stop - start, *shape), generators)
+        labels = None if y is None else y[start:stop].to(schedule.device)
+        images.append(final(SAMPLERS[sampler](model, schedule, x_T, y=labels, generator=generators, **options)).cpu())
+    return torch.cat(images)
