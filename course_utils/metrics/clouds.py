@@ -1,4 +1,4 @@
-"""How far one sample is from another, each number to be read against its real-against-real floor."""
+"""How far one cloud of points in the plane is from another, to be read against its real-against-real floor."""
 
 import math
 from collections.abc import Callable

@@ -1,0 +1,28 @@
+"""How far one sample is from another, each number to be read against its real-against-real floor.
+
+`clouds`: points in the plane. `features`: networks that turn pictures into features, and statistics of these.
+`distances`: between sets of features. `protocol`: what the course reports about a set of pictures.
+"""
+
+from course_utils.metrics import clouds, distances, features, protocol
+from course_utils.metrics.clouds import distance_to, floor, sliced_wasserstein
+from course_utils.metrics.distances import frechet_distance, kid, nearest, precision_recall
+from course_utils.metrics.features import Statistics
+from course_utils.metrics.protocol import real_floor, score
+
+__all__ = [
+    "Statistics",
+    "clouds",
+    "distance_to",
+    "distances",
+    "features",
+    "floor",
+    "frechet_distance",
+    "kid",
+    "nearest",
+    "precision_recall",
+    "protocol",
+    "real_floor",
+    "score",
+    "sliced_wasserstein",
+]

@@ -1,0 +1,119 @@
+"""Distances between two sets of features: Fréchet, kernel, precision and recall, nearest neighbours."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from course_utils.metrics.features import Statistics, check, compatible
+
+
+def frechet_distance(a: Statistics | Tensor, b: Statistics | Tensor) -> float:
+    """Squared 2-Wasserstein distance of the Gaussians with the means and covariances of two sets of features.
+
+    Source: Heusel et al. 2017, eq. 6: |mu_a - mu_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^1/2). The last trace is the sum of
+    the square roots of the eigenvalues of C_a^1/2 C_b C_a^1/2, symmetric, so no root of a product is needed; negative
+    ones, from rounding, count as 0, and so does a negative result. a, b: `Statistics`, or features (N, D).
+    The distance is biased: it grows as n falls, most for n below D, where C is singular. Only values at equal n
+    compare, beside what real images score at that n (`real_floor`).
+    Raises ValueError for n < 2, values that are not finite, and features of different networks.
+    """
+    a, b = (x if isinstance(x, Statistics) else Statistics().update(x) for x in (a, b))
+    c_a, c_b = a.covariance, b.covariance
+    compatible(a, b)
+    values, vectors = torch.linalg.eigh(c_a)
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    cross = torch.linalg.eigvalsh(root @ c_b @ root).clamp(min=0).sqrt().sum()
+    return max(0.0, float((a.mean - b.mean).square().sum() + c_a.trace() + c_b.trace() - 2 * cross))
+
+
+def kid(
+    a: Tensor, b: Tensor, subsets: int = 100, subset_size: int | None = None, generator: torch.Generator | None = None
+) -> tuple[float, float]:
+    """Kernel Inception distance, the unbiased squared MMD of two sets of features: (value, standard error).
+
+    Source: Bińkowski et al. 2018, section 4: kernel k(x, y) = (x.y / D + 1)^3; eq. 4: the mean of k over pairs within
+    a, without those of an image with itself, plus the same within b, minus twice the mean over pairs across. The value
+    is a mean over subsets of subset_size images of each set. It may be negative, as its expectation is 0 where a and b
+    come of one distribution. a (N, D), b (M, D). subset_size: None for a tenth of the smaller set, 2 to 1,000.
+    subsets: at most so many; each shuffle of the images gives as many as fit in without overlap.
+
+    The standard error is that of the value over drawing the images anew: the standard deviation over subsets of one
+    shuffle, which are independent, divided by the root of their number. Further shuffles make the value steadier, which
+    it does not count: it is an upper bound. nan where only one subset fits in.
+    Raises ValueError for values not finite, different D, and a subset_size that is not in 2 ... min(N, M).
+    """
+    a, b = _both(a, b)
+    n = min(len(a), len(b))
+    size = min(max(n // 10, 2), 1000) if subset_size is None else subset_size
+    if not 2 <= size <= n or subsets < 1:
+        raise ValueError(f"KID takes 1 subset or more of 2 to {n} images (the smaller set), got {subsets} of {size}")
+    at_once = min(n // size, subsets)
+    values = torch.empty(max(1, subsets // at_once), at_once, dtype=torch.float64)
+    for shuffle in values:
+        rows, columns = (torch.randperm(len(x), generator=generator)[: at_once * size] for x in (a, b))
+        for k, (i, j) in enumerate(zip(rows.split(size), columns.split(size), strict=True)):
+            shuffle[k] = _mmd2(a[i], b[j])
+    error = float(values.var(1).mean().sqrt()) / math.sqrt(at_once) if at_once > 1 else math.nan
+    return float(values.mean()), error
+
+
+def _mmd2(a: Tensor, b: Tensor) -> Tensor:
+    m = len(a)
+    aa, bb, ab = ((x @ y.T / x.shape[1] + 1) ** 3 for x, y in ((a, a), (b, b), (a, b)))
+    return (aa.sum() - aa.trace() + bb.sum() - bb.trace()) / (m * (m - 1)) - 2 * ab.mean()
+
+
+def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[float, float]:
+    """Precision, the share of fake images that look real, and recall, the share of real ones that the fakes reach.
+
+    Source: Kynkäänniemi et al. 2019, eqs. 1 and 2: a set's manifold is the union of balls around its features, each as
+    wide as the distance to the k-th nearest other feature of the set. Precision counts fakes in the real manifold,
+    recall real images in the fake one. real (N, D), fake (M, D); memory does not grow with N times M. Both depend on N
+    and M: compare at equal numbers, beside real against real. Raises ValueError for N or M not above k, and as `kid`.
+    """
+    real, fake = _both(real, fake)
+    if not 1 <= k < min(len(real), len(fake)):
+        raise ValueError(f"each set must hold more than k = {k} >= 1 images, got {len(real)} real and {len(fake)} fake")
+    return _inside(fake, real, k), _inside(real, fake, k)
+
+
+def _inside(points: Tensor, centres: Tensor, k: int) -> float:
+    radius = nearest(centres, centres, k + 1)[0][:, k]  # k + 1, since each is its own nearest
+    inside = [(_distances(block, centres) <= radius).any(1) for block in points.split(_rows(centres))]
+    return float(torch.cat(inside).double().mean())
+
+
+def nearest(a: Tensor, b: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
+    """Return distance and index of the k features of b nearest to each of a, nearest first: is it memorised?
+
+    a (N, D), b (M, D) give (N, k) float64 and (N, k) int64. A copy is at distance 0. Memory does not grow with N times
+    M. Raises ValueError for k not in 1 ... M, and as `kid`.
+    """
+    a, b = _both(a, b)
+    if not 1 <= k <= len(b):
+        raise ValueError(f"k must be from 1 to the {len(b)} images searched, got {k}")
+    distance, index = [], []
+    for block in a.split(_rows(b)):
+        found = _distances(block, b).topk(k, largest=False).indices
+        exact = torch.stack([(block - b[column]).norm(dim=1) for column in found.T], 1)
+        exact, order = exact.sort(dim=1, stable=True)  # products, though fast, leave 1e-7 between equals
+        distance.append(exact)
+        index.append(found.gather(1, order))
+    return torch.cat(distance), torch.cat(index)
+
+
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    return torch.cdist(a, b, compute_mode="use_mm_for_euclid_dist")  # 13 times as fast as by differences
+
+
+def _rows(other: Tensor) -> int:
+    """Rows in a block of distances: 32 MB of them at most, and 512 rows."""
+    return max(1, min(512, 2**22 // len(other)))
+
+
+def _both(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    a, b = check(a), check(b)
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"{a.shape[1]} and {b.shape[1]} features an image do not compare: use one network for both")
+    return a, b
