@@ -1,1 +1,28 @@
 """Networks, one file each; every model is called as model(x_t, t, y=None) and says what it predicts."""
+
+from typing import Any
+
+from torch import nn
+
+
+def build(config: dict[str, Any]) -> nn.Module:
+    """Build the network that a checkpoint describes: {"kind": "UNet", ...the fields of its configuration}.
+
+    Raises ValueError for an unknown kind or field.
+    """
+    from course_utils.models import convnet, mlp, unet
+
+    kinds = {
+        "UNet": (unet.UNet, unet.UNetConfig),
+        "ConvNet": (convnet.ConvNet, convnet.ConvNetConfig),
+        "MLP": (mlp.MLP, mlp.MLPConfig),
+    }
+    fields = dict(config)
+    kind = fields.pop("kind")
+    if kind not in kinds:
+        raise ValueError(f"unknown kind of network {kind!r}: this version of the course has {', '.join(kinds)}")
+    network, settings = kinds[kind]
+    try:
+        return network(settings(**fields))
+    except TypeError as error:
+        raise ValueError(f"this configuration does not fit {kind}: {error}") from None

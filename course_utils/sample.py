@@ -1,0 +1,75 @@
+"""`python -m course_utils.sample CHECKPOINT`: generate images from a shipped or exported checkpoint, as PNG files."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from course_utils import checkpoints, samplers, selfcheck
+from course_utils.checkpoints import Checkpoint
+
+
+def images(checkpoint: Checkpoint, n: int, *, sampler: str = "ddim", steps: int | None = 50, **options) -> Tensor:
+    """Generate n images with a checkpoint: (n, 3, S, S) float32 in [-1, 1], on the CPU.
+
+    x0_hat is kept in [-1, 1] on the way, where images live. Other options and errors as for `samplers.sample`.
+    """
+    config = checkpoint.model.config
+    shape = (config.channels, config.size, config.size)
+    steps = None if sampler == "ddpm" else steps
+    options = {"clip": True, **options}
+    drawn = samplers.sample(checkpoint.model, checkpoint.schedule, n, shape, sampler=sampler, steps=steps, **options)
+    return drawn.clamp(-1, 1)
+
+
+def save(pictures: Tensor, out: Path) -> None:
+    """Write images (N, 3, H, W) in [-1, 1] as out/0000.png, ...; raises FileExistsError when `out` is not empty."""
+    # leftovers of another run would be counted as samples of this one by course_utils.evaluate
+    if out.is_dir() and any(out.iterdir()):
+        raise FileExistsError(f"{out} is not empty: name a new folder with --out")
+    out.mkdir(parents=True, exist_ok=True)
+    pixels = ((pictures + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+    for i, picture in enumerate(pixels.numpy()):
+        Image.fromarray(picture).save(out / f"{i:0{max(4, len(str(len(pixels))))}}.png")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m course_utils.sample", description=__doc__)
+    parser.add_argument("checkpoint", nargs="?", help="a name from --list, or the path of a .safetensors file")
+    parser.add_argument("--list", action="store_true", help="print the checkpoints that ship with the course and stop")
+    parser.add_argument("--n", type=int, default=64, help="how many images (default: 64)")
+    parser.add_argument("--sampler", default="ddim", help=f"one of {', '.join(samplers.SAMPLERS)} (default: ddim)")
+    parser.add_argument("--steps", type=int, help="evaluations of the network per image (default: 50; ddpm: all T)")
+    parser.add_argument("--seed", type=int, default=0, help="image i depends on the seed and i alone (default: 0)")
+    parser.add_argument("--out", type=Path, help="new folder for the PNG files (default: samples/CHECKPOINT)")
+    parser.add_argument("--device", help="cuda, mps or cpu (default: the fastest at hand)")
+    parser.add_argument("--batch-size", type=int, default=256)
+    given = parser.parse_args(arguments)
+    try:
+        if given.list:
+            for name, card in checkpoints.names().items():
+                seen = f"{card['images_seen']:>10,} images seen of {card['data']}"
+                print(f"{name:18} {card['parameters']:>10,} parameters, {seen}")
+            return 0
+        if not given.checkpoint:
+            raise ValueError("name a checkpoint: --list shows those that ship")
+        checkpoint = checkpoints.load(given.checkpoint, given.device or selfcheck.device())
+        out = given.out or Path("samples") / checkpoint.name
+        if given.sampler == "ddpm" and given.steps not in (None, checkpoint.schedule.T):
+            raise ValueError(f"ddpm takes all {checkpoint.schedule.T} steps: leave --steps out, or take ddim")
+        how = {"sampler": given.sampler, "steps": given.steps or 50, "seed": given.seed, "batch_size": given.batch_size}
+        with torch.inference_mode():
+            save(images(checkpoint, given.n, **how), out)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"wrote {given.n} images to {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

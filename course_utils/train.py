@@ -1,0 +1,199 @@
+"""`python -m course_utils.train RECIPE`: train a recipe, on one process or (`accelerate launch -m`) on several."""
+
+import argparse
+import json
+import signal
+import sys
+import time
+import typing
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from course_utils import checkpoints, recipes, selfcheck, training
+from course_utils.recipes import Recipe
+
+STATE, MODEL, RECIPE = "state.safetensors", "model.safetensors", "recipe.json"
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Turn "key=value" into a field of `Recipe` and its typed value; raises ValueError saying what is wrong."""
+    key, equals, value = text.partition("=")
+    kinds = typing.get_type_hints(Recipe)
+    if not equals or key not in kinds:
+        raise ValueError(f"--set {text}: write key=value with key one of {', '.join(kinds)}")
+    options = typing.get_args(kinds[key]) or (kinds[key],)
+    if value.lower() == "none" and type(None) in options:
+        return key, None
+    if bool in options:
+        if value.lower() not in ("true", "false"):
+            raise ValueError(f"--set {text}: {key} is true or false")
+        return key, value.lower() == "true"
+    kind = options[0]
+    try:
+        return key, kind(float(value)) if kind is int and float(value).is_integer() else kind(value)
+    except ValueError:
+        raise ValueError(f"--set {text}: {key} takes a value of type {kind.__name__}") from None
+
+
+def run(
+    name: str,
+    recipe: Recipe,
+    out: Path,
+    *,
+    resume: bool = False,
+    device: str | None = None,
+    init: str | None = None,
+    every: float = 120.0,
+) -> Path:
+    """Train `recipe` into the folder `out` and return the path of the exported average.
+
+    `out` gets the recipe as JSON, the state (to resume) and the exported model with its card, both renewed every
+    `every` seconds. resume: go on from the state in `out`. init: a checkpoint's name or path whose weights to start
+    from. Raises FileExistsError when `out` holds a run and resume is False, ValueError when its recipe differs in more
+    than the number of steps, and what `training.fit` raises.
+    """
+    accelerator = _accelerator(device)
+    if accelerator is not None:
+        device, shard = accelerator.device, (accelerator.process_index, accelerator.num_processes)
+    else:
+        device, shard = device or selfcheck.device(), (0, 1)
+    first = shard[0] == 0
+    state = out / STATE
+    if first:
+        _claim(out, recipe, resume)
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
+    model, ema, schedule = recipe.build(device)
+    if init and not state.is_file():
+        weights = checkpoints.load(init).model.state_dict()
+        checkpoints.fill(model, weights, Path(init))
+        checkpoints.fill(ema.model, weights, Path(init))
+    images = recipe.images()
+    if first:
+        size = f"{sum(p.numel() for p in model.parameters()):,} parameters"
+        length = f"{recipe.steps:,} steps of {recipe.batch_size} pictures"
+        print(f"{name}: {size}, {images.name} ({len(images):,}), {length} on {device}", flush=True)
+    records = training.fit(
+        model,
+        partial(recipe.loss, schedule=schedule),
+        recipe.batches(images, schedule, shard),
+        recipe.steps,
+        lr=recipe.lr,
+        warmup=recipe.warmup,
+        decay=recipe.decay,
+        clip=recipe.clip,
+        ema=ema,
+        precision=recipe.precision,
+        state=state,
+        every=every,
+        accelerator=accelerator,
+    )
+    record, exported, recent = None, time.perf_counter(), []
+    try:
+        for record in training.progress(records, recipe.steps) if first else records:
+            recent = [*recent[-199:], record.loss]
+            if first and time.perf_counter() - exported > every:
+                _export(out, name, recipe, ema, images, record, recent, init)
+                exported = time.perf_counter()
+    finally:
+        records.close()  # writes the state
+        if first and record is not None:
+            _export(out, name, recipe, ema, images, record, recent, init)
+    return out / MODEL
+
+
+def _accelerator(device: str | None) -> Any:
+    """Return an Accelerator when `accelerate launch` (or torchrun) started several processes, else None."""
+    from torch.distributed import is_torchelastic_launched
+
+    if not is_torchelastic_launched():
+        return None
+    from accelerate import Accelerator
+
+    return Accelerator(cpu=device == "cpu")
+
+
+def _claim(out: Path, recipe: Recipe, resume: bool) -> None:
+    """Make `out` the folder of this run, or refuse."""
+    if (out / STATE).is_file():
+        if not resume:
+            raise FileExistsError(f"{out} holds a run: go on with it by --resume, or name another folder with --out")
+        before = json.loads((out / RECIPE).read_text())
+        changed = [k for k, v in recipe.as_dict().items() if before.get(k) != v and k != "steps"]
+        if changed:
+            raise ValueError(
+                f"{out} was begun with {changed[0]} = {before.get(changed[0])!r}, not "
+                f"{getattr(recipe, changed[0])!r}: resume with the same settings, or start anew with another --out"
+            )
+    out.mkdir(parents=True, exist_ok=True)
+    beside = out / (RECIPE + ".writing")
+    beside.write_text(json.dumps(recipe.as_dict(), indent=1) + "\n")
+    beside.replace(out / RECIPE)
+
+
+def _export(out, name, recipe, ema, images, record, recent, init) -> None:
+    card = {
+        "recipe": name,
+        "settings": recipe.as_dict(),
+        "data": f"{images.name}, {len(images):,} pictures",
+        "parameters": sum(p.numel() for p in ema.model.parameters()),
+        "steps": record.step,
+        "images_seen": round(record.examples_per_s * record.seconds),
+        "minutes": round(record.seconds / 60, 1),
+        "loss": round(sum(recent) / len(recent), 5),
+        **({"started_from": init} if init else {}),
+    }
+    checkpoints.export(out / MODEL, ema.model, {"name": recipe.schedule, "T": recipe.T}, card)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m course_utils.train", description=__doc__)
+    parser.add_argument("recipe", nargs="?", help="a name from --list")
+    parser.add_argument("--list", action="store_true", help="print the recipes and stop")
+    parser.add_argument("--steps", type=int, help="updates in all, instead of the recipe's")
+    parser.add_argument("--out", type=Path, help="folder of the run (default: runs/RECIPE)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a field of the recipe")
+    parser.add_argument("--init", metavar="CHECKPOINT", help="start from the weights of this checkpoint")
+    parser.add_argument("--device", help="cuda, mps or cpu (default: the fastest at hand)")
+    parser.add_argument("--every", type=float, default=120.0, help="seconds between two savings (default: 120)")
+    given = parser.parse_args(arguments)
+    if given.list:
+        for name, recipe in recipes.RECIPES.items():
+            changed = {f.name: getattr(recipe, f.name) for f in fields(recipe) if getattr(recipe, f.name) != f.default}
+            print(f"{name:18} {', '.join(f'{k}={v}' for k, v in changed.items()) or 'the defaults'}")
+        return 0
+    # schedulers of clusters announce the end by SIGTERM: save and stop, as after Ctrl-C
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        if not given.recipe:
+            raise ValueError("name a recipe: --list shows them")
+        changes = dict(parse_setting(text) for text in given.set)
+        if given.steps is not None:
+            changes["steps"] = given.steps
+        recipe = recipes.get(given.recipe).changed(**changes)
+        out = given.out or Path("runs") / given.recipe
+        path = run(
+            given.recipe, recipe, out, resume=given.resume, device=given.device, init=given.init, every=given.every
+        )
+    except (ValueError, OSError, training.NonFiniteLossError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command with --resume goes on", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    print(f"wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
