@@ -1,15 +1,25 @@
 """Homework checks that name the mistake: `checks.q_sample(q_sample)` judges the student's function.
 
-A notebook's module lists its exercises in EXERCISES (notebook 01: toy_*); a new module is added to the loop below.
+A notebook's modules list their exercises in EXERCISES (notebook 01: toy_*, 02: derivation*, 03: cats*); a new module is
+added to the loop below.
 """
 
-from course_utils.checks import toy_forward, toy_ideal, toy_reverse
+from course_utils.checks import (
+    cats,
+    cats_loss,
+    cats_sampling,
+    derivation,
+    derivation_loss,
+    toy_forward,
+    toy_ideal,
+    toy_reverse,
+)
 from course_utils.checks.engine import Case, CheckFailed, Exercise, Mistake
 
 __all__ = ["REGISTRY", "Case", "CheckFailed", "Exercise", "Mistake"]
 
 REGISTRY: dict[str, Exercise] = {}
-for _module in (toy_forward, toy_reverse, toy_ideal):
+for _module in (toy_forward, toy_reverse, toy_ideal, derivation_loss, derivation, cats, cats_loss, cats_sampling):
     for _exercise in _module.EXERCISES:
         if _exercise.name in REGISTRY:
             raise ImportError(f"two exercises are called {_exercise.name}: names are unique in the whole course")

@@ -101,8 +101,8 @@ viz.show(
 # | | notebook | what it is about |
 # |---|---|---|
 # | ✅ | [01 · Toy diffusion](01_toy_diffusion.ipynb) | a complete diffusion model on points in the plane; eight ablations; draw your own data set |
-# | ⏳ | 02 · DDPM derivation | from a chain of Gaussians to the training loss, every line checked by numbers |
-# | ⏳ | 03 · CIFAR-10 cats | the same on pictures: U-Net, schedules, samplers |
+# | ✅ | [02 · DDPM derivation](02_ddpm_derivation.ipynb) | from a chain of Gaussians to the training loss, every line checked by numbers |
+# | ✅ | [03 · CIFAR-10 cats](03_cifar10_cats.ipynb) | the same on pictures: U-Net, schedules, samplers; is it memorising? |
 # | ⏳ | 04 · Conditional generation | cats *or* frogs, on demand: labels and guidance |
 # | ⏳ | 05 · VAE | variational autoencoders, and diffusion in their latent space |
 # | ⏳ | 06 · DCGAN | two networks at war |

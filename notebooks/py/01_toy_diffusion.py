@@ -824,4 +824,4 @@ checks.ideal_eps(ideal_eps)
 # - J. Rabin, G. Peyré, J. Delon, M. Bernot: *Wasserstein Barycenter and its Application to Texture Mixing*, SSVM 2011.
 # - J. Matejka, G. Fitzmaurice: *Same Stats, Different Graphs*, CHI 2017, after A. Cairo's Datasaurus.
 #
-# **Next:** notebook 02 (being written) derives everything that was asserted here.
+# **Next:** [notebook 02](02_ddpm_derivation.ipynb) derives everything that was asserted here.
