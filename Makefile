@@ -6,7 +6,7 @@ ROOT   := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 PORT   ?= 8888
 SETTINGS := $(VENV)/share/jupyter/lab/settings
 
-.PHONY: help lab test run notebooks sync homework grade ablations benchmarks lint format clean
+.PHONY: help lab test run notebooks sync homework grade ablations study benchmarks lint format clean
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
@@ -55,6 +55,9 @@ grade: $(VENV)/all.stamp  ## autograde into build/marks.csv: make grade SUBMISSI
 
 ablations: $(VENV)/base.stamp  ## retrain everything behind the ablation figures of notebook 01 (about an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.ablations
+
+study: $(VENV)/base.stamp  ## retrain everything behind the comparisons of notebook 03 (about an hour and a half)
+	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.study
 
 benchmarks: $(VENV)/all.stamp  ## measure the figures that the README quotes
 	$(BIN)/python benchmarks/foundation.py

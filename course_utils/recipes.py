@@ -28,10 +28,10 @@ class Recipe:
     network: str = "fast"
     schedule: str = "cosine"
     T: int = 1000
-    predicts: str = "v"
-    weight: str | None = None
+    predicts: str = "x_0"
+    weight: str | None = "min_snr"
     lr: float = 1e-3
-    batch_size: int = 64
+    batch_size: int = 32
     steps: int = 20_000
     warmup: int = 500
     decay: bool = False
@@ -131,7 +131,7 @@ class Batches:
         return torch.Generator(device).manual_seed(self.recipe.seed * 1_000_003 + number)
 
 
-_FACES = Recipe(data="faces", size=64, network="fast64", predicts="x_0", weight="v")
+_FACES = Recipe(data="faces", size=64, network="fast64")
 RECIPES: dict[str, Recipe] = {
     "cats32-linear": Recipe(schedule="linear"),
     "cats32-cosine": Recipe(),
@@ -142,7 +142,14 @@ RECIPES: dict[str, Recipe] = {
     # the sources' networks at full size, for a GPU: 500 epochs of 5,000 cats
     **{
         f"{network}-{schedule}": Recipe(
-            network=network, schedule=schedule, predicts="eps", lr=2e-4, batch_size=128, steps=19_500, ema=0.999
+            network=network,
+            schedule=schedule,
+            predicts="eps",
+            weight=None,
+            lr=2e-4,
+            batch_size=128,
+            steps=19_500,
+            ema=0.999,
         )
         for network in ("2xUD-half", "2xUD", "3xBlocks")
         for schedule in ("linear", "cosine")

@@ -2,6 +2,15 @@
 
 from course_utils.widgets.draw import DrawYourOwn
 from course_utils.widgets.explorers import schedule_explorer, trajectory_explorer
+from course_utils.widgets.images import image_schedule_explorer, image_trajectory_explorer, sampler_explorer
 from course_utils.widgets.sketch import Sketch
 
-__all__ = ["DrawYourOwn", "Sketch", "schedule_explorer", "trajectory_explorer"]
+__all__ = [
+    "DrawYourOwn",
+    "Sketch",
+    "image_schedule_explorer",
+    "image_trajectory_explorer",
+    "sampler_explorer",
+    "schedule_explorer",
+    "trajectory_explorer",
+]

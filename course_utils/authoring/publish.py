@@ -1,0 +1,111 @@
+"""Put a trained model among the shipped checkpoints: measure it by the course's protocol and write its card.
+
+    python -m course_utils.authoring.publish RUN/model.safetensors NAME
+
+Needs the pictures that it was trained on (COURSE_DATA), the training and the test part.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from course_utils import checkpoints, metrics, sample
+from course_utils.checkpoints import Checkpoint
+from course_utils.data.named import named_set
+from course_utils.paths import CHECKOUT
+
+SAMPLING = {"sampler": "dpm_solver_pp", "steps": 25, "spacing": "lambda", "seed": 0}
+LIMIT = 8_000_000  # bytes
+START = "<!-- checkpoints: the table is written by course_utils.authoring.publish -->"
+END = "<!-- end -->"
+
+
+def measure(checkpoint: Checkpoint, floor: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Score as many generated images as the test part holds (1,000 at most) against it; add the floor and the ratio.
+
+    floor: as an earlier call returned it; None computes it.
+    """
+    settings = checkpoint.card["settings"]
+    network = metrics.features.network()
+    test = named_set(settings["data"], size=settings["size"], split="test")
+    n = min(len(test), 1000)
+    reference = metrics.features.extract(test[:n][0], network)
+    if floor is None:
+        train = named_set(settings["data"], size=settings["size"], split="train")
+        floor = metrics.real_floor(train, reference, n, network)
+    scores = metrics.score(sample.images(checkpoint, n, **SAMPLING), reference, network)
+    names = ("fd", "kid", "kid_se", "precision", "recall")
+    return {
+        "network": network.name,
+        "n": n,
+        "reference": test.name,
+        "sampling": SAMPLING,
+        **{name: round(scores[name], 5) for name in names},
+        "floor": {name: round(floor[name], 5) for name in ("fd", "fd_std", "kid", "kid_std", "precision", "recall")},
+        "fd_ratio": round(scores["fd"] / floor["fd"], 3),
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit status: 1 when the new checkpoint is not better than the shipped one."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path, help="the model.safetensors of a run")
+    parser.add_argument("name", help="the name it ships under")
+    parser.add_argument("--measure-only", action="store_true", help="print the scores, change nothing")
+    given = parser.parse_args(arguments)
+    shipped = CHECKOUT / "data" / "shipped"
+    listing = shipped / checkpoints.CARDS
+    cards = json.loads(listing.read_text()) if listing.is_file() else {}
+    checkpoint = checkpoints.load(given.model)
+    before = cards.get(given.name)
+    card = {**checkpoint.card, "scores": measure(checkpoint, _known_floor(cards, checkpoint.card["settings"]))}
+    print(json.dumps({"name": given.name, "steps": card["steps"], **card["scores"]}, indent=1))
+    if given.measure_only:
+        return 0
+    if given.model.stat().st_size > LIMIT:
+        raise ValueError(f"{given.model} has {given.model.stat().st_size / 1e6:.1f} MB, at most 8 MB ship")
+    if before and before["scores"]["fd"] <= card["scores"]["fd"]:
+        print(f"not replaced: the shipped {given.name} has FD {before['scores']['fd']}", file=sys.stderr)
+        return 1
+    shutil.copyfile(given.model, shipped / f"{given.name}.safetensors")
+    cards[given.name] = {"sha256": checkpoints.digest(given.model), **card}
+    cards = dict(sorted(cards.items()))
+    listing.write_text(json.dumps(cards, indent=1) + "\n")
+    readme = CHECKOUT / "README.md"
+    readme.write_text(with_table(readme.read_text(), cards))
+    return 0
+
+
+def with_table(readme: str, cards: dict[str, Any]) -> str:
+    """Return the README with its table of checkpoints made anew from the cards."""
+    rows = ["| checkpoint | data | parameters | images seen | FD | floor | ratio | KID |"]
+    rows.append("|---|---|--:|--:|--:|--:|--:|--:|")
+    for name, card in cards.items():
+        scores, floor = card["scores"], card["scores"]["floor"]
+        cells = [
+            f"`{name}`",
+            card["data"].split(",")[0],
+            f"{card['parameters']:,}",
+            f"{card['images_seen']:,}",
+            f"{scores['fd']:.1f}",
+            f"{floor['fd']:.1f} ± {floor['fd_std']:.1f}",
+            f"{scores['fd_ratio']:.1f}",
+            f"{scores['kid']:.3f} ± {scores['kid_se']:.3f}",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    before, _, rest = readme.partition(START)
+    return before + START + "\n" + "\n".join(rows) + "\n" + END + rest.partition(END)[2]
+
+
+def _known_floor(cards: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any] | None:
+    for card in cards.values():
+        if all(card["settings"][key] == settings[key] for key in ("data", "size")):
+            return card["scores"]["floor"]
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
