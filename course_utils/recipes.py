@@ -1,17 +1,19 @@
 """Named, complete training configurations for images, and the parts that each one builds."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from course_utils import diffusion, schedules
+from course_utils import diffusion, schedules, training
 from course_utils.data.images import ImageSet
 from course_utils.data.named import named_set
 from course_utils.models import convnet, unet
 from course_utils.schedules import Schedule
-from course_utils.training import EMA
+from course_utils.training import EMA, TrainStep
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,30 @@ class Recipe:
         """Mean weighted error over the batch, a scalar."""
         error = diffusion.weighted_loss(model, batch.x_0, batch.t, batch.eps, schedule, self.weight)
         return error.mean()
+
+    def fit(
+        self,
+        model: nn.Module,
+        ema: EMA,
+        images: ImageSet,
+        schedule: Schedule,
+        shard: tuple[int, int] = (0, 1),
+        **options: Any,
+    ) -> Iterator[TrainStep]:
+        """Train what `build` returned on `images` as this recipe says; options and errors as for `training.fit`."""
+        return training.fit(
+            model,
+            partial(self.loss, schedule=schedule),
+            self.batches(images, schedule, shard),
+            self.steps,
+            lr=self.lr,
+            warmup=self.warmup,
+            decay=self.decay,
+            clip=self.clip,
+            ema=ema,
+            precision=self.precision,
+            **options,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields, ready for JSON."""

@@ -61,7 +61,12 @@ def main(arguments: list[str] | None = None) -> int:
         out = given.out or Path("samples") / checkpoint.name
         if given.sampler == "ddpm" and given.steps not in (None, checkpoint.schedule.T):
             raise ValueError(f"ddpm takes all {checkpoint.schedule.T} steps: leave --steps out, or take ddim")
-        how = {"sampler": given.sampler, "steps": given.steps or 50, "seed": given.seed, "batch_size": given.batch_size}
+        how = {
+            "sampler": given.sampler,
+            "steps": 50 if given.steps is None else given.steps,
+            "seed": given.seed,
+            "batch_size": given.batch_size,
+        }
         with torch.inference_mode():
             save(images(checkpoint, given.n, **how), out)
     except (ValueError, OSError) as error:

@@ -6,7 +6,6 @@ recipes do the same at the sources' size.
 
 import argparse
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +14,11 @@ from torch import Tensor, nn
 
 from course_utils import checkpoints, metrics, sample, training
 from course_utils.checkpoints import Checkpoint
+from course_utils.data.images import ImageSet
+from course_utils.metrics.features import Network
 from course_utils.paths import CHECKOUT, shipped
 from course_utils.recipes import Recipe
+from course_utils.schedules import Schedule
 
 FILE = "drawn_study.safetensors"
 N = 500  # generated pictures per score
@@ -74,30 +76,24 @@ def load(path: Path | None = None) -> tuple[dict[str, Result], dict[str, float]]
     return results, facts["floor"]
 
 
-def measure(recipe: Recipe, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Train one variant and return its tensors and facts, as they are stored."""
-    model, ema, schedule = recipe.build(device)
-    records = training.fit(
-        model,
-        partial(recipe.loss, schedule=schedule),
-        recipe.batches(recipe.images(), schedule),
-        recipe.steps,
-        lr=recipe.lr,
-        warmup=recipe.warmup,
-        clip=recipe.clip,
-        ema=ema,
-        precision=recipe.precision,
-    )
+def measure(
+    recipe: Recipe, images: ImageSet, reference: Tensor, network: Network
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Train one variant on `images` and return its tensors and facts, as they are stored.
+
+    reference: features of the test pictures by `network`, on whose device all runs.
+    """
+    model, ema, schedule = recipe.build(network.device)
+    records = recipe.fit(model, ema, images, schedule)
     history = list(training.progress(records, recipe.steps))
     losses = torch.tensor([record.loss for record in history])
     bins = losses.chunk(min(CURVE, len(losses)))
     ends = torch.tensor([float(len(b)) for b in bins]).cumsum(0)
     tensors = {"curve": torch.stack([ends, torch.stack([b.mean() for b in bins])], dim=1)}
-    network = metrics.features.network(device=device)
     scores = {}
     for kind, weights in zip(WEIGHTS, (ema.model, model.eval()), strict=True):
         made = generate(weights, schedule)
-        scores[kind] = metrics.score(made, _test_features(recipe.data, network), network)
+        scores[kind] = metrics.score(made, reference, network)
         tensors["pictures" if kind == "average" else kind] = ((made[:SHOWN] + 1) * 127.5).round().byte()
     facts = {
         "recipe": recipe.as_dict(),
@@ -108,18 +104,9 @@ def measure(recipe: Recipe, device: torch.device | str = "cpu") -> tuple[dict[st
     return tensors, facts
 
 
-def generate(model: nn.Module, schedule, n: int = N, seed: int = 0) -> Tensor:
+def generate(model: nn.Module, schedule: Schedule, n: int = N, seed: int = 0) -> Tensor:
     """Generate n pictures as every variant is sampled: (n, 3, 32, 32) in [-1, 1]."""
     return sample.images(Checkpoint("", model, schedule, {}), n, seed=seed, **SAMPLING)
-
-
-_FEATURES: dict[str, Tensor] = {}
-
-
-def _test_features(data: str, network: metrics.features.Network) -> Tensor:
-    if data not in _FEATURES:
-        _FEATURES[data] = metrics.features.extract(BASE.changed(data=data).images("test"), network)
-    return _FEATURES[data]
 
 
 def main() -> None:
@@ -130,16 +117,17 @@ def main() -> None:
     given = parser.parse_args()
     unfinished = given.out.with_suffix(".partial")  # the old results stay in use until all of the new are there
     tensors, facts = checkpoints.read(unfinished) if unfinished.is_file() else ({}, {"variants": {}})
+    network = metrics.features.network(device=given.device)
+    images, reference = BASE.images(), metrics.features.extract(BASE.images("test"), network)
     for name, recipe in VARIANTS.items():
         if facts["variants"].get(name, {}).get("recipe") == recipe.as_dict():
             continue
         began = time.perf_counter()
-        made, facts["variants"][name] = measure(recipe, given.device)
+        made, facts["variants"][name] = measure(recipe, images, reference, network)
         tensors |= {f"{name}.{part}": value for part, value in made.items()}
         checkpoints.write(unfinished, tensors, facts)
         print(f"{name:16} {time.perf_counter() - began:6.0f} s  {facts['variants'][name]['scores']}", flush=True)
-    network = metrics.features.network(device=given.device)
-    facts["floor"] = metrics.real_floor(BASE.images(), _test_features(BASE.data, network), N, network)
+    facts["floor"] = metrics.real_floor(images, reference, N, network)
     checkpoints.write(unfinished, tensors, facts)
     unfinished.replace(given.out)
 

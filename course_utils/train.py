@@ -7,7 +7,6 @@ import sys
 import time
 import typing
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,21 +76,7 @@ def run(
         size = f"{sum(p.numel() for p in model.parameters()):,} parameters"
         length = f"{recipe.steps:,} steps of {recipe.batch_size} pictures"
         print(f"{name}: {size}, {images.name} ({len(images):,}), {length} on {device}", flush=True)
-    records = training.fit(
-        model,
-        partial(recipe.loss, schedule=schedule),
-        recipe.batches(images, schedule, shard),
-        recipe.steps,
-        lr=recipe.lr,
-        warmup=recipe.warmup,
-        decay=recipe.decay,
-        clip=recipe.clip,
-        ema=ema,
-        precision=recipe.precision,
-        state=state,
-        every=every,
-        accelerator=accelerator,
-    )
+    records = recipe.fit(model, ema, images, schedule, shard, state=state, every=every, accelerator=accelerator)
     record, exported, recent = None, time.perf_counter(), []
     try:
         for record in training.progress(records, recipe.steps) if first else records:

@@ -155,6 +155,7 @@ def test_sampling_writes_the_images_it_says(exported, tmp_path, capsys):
         (["PATH", "--sampler", "euler"], "unknown sampler 'euler'"),
         (["PATH", "--steps", "21"], "steps must lie in 1..20"),
         (["PATH", "--sampler", "ddpm", "--steps", "5"], "ddpm takes all 20 steps"),
+        (["PATH", "--steps", "0"], "steps must lie in 1..20"),
         (["PATH", "--n", "0"], "n and batch_size must be at least 1"),
     ],
 )

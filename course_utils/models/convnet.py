@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_utils.diffusion import PREDICTS
-from course_utils.models.unet import timestep_features
+from course_utils.models.unet import check_images, timestep_features
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,7 @@ class ConvNet(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         config = self.config
-        if x_t.ndim != 4 or x_t.shape[1:] != (config.channels, config.size, config.size):
-            expected = f"(B, {config.channels}, {config.size}, {config.size})"
-            raise ValueError(f"this network takes images of shape {expected}, got {tuple(x_t.shape)}")
+        check_images(x_t, config.channels, config.size)
         features = timestep_features(t, config.width, config.T)
         x = x_t.contiguous(memory_format=torch.channels_last)
         for conv, time, norm in zip(self.down, self.time, self.norm, strict=True):

@@ -66,6 +66,13 @@ def timestep_features(t: Tensor, size: int, T: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 
+def check_images(x_t: Tensor, channels: int, size: int) -> None:
+    """Raise ValueError unless x_t holds images (B, channels, size, size)."""
+    if x_t.ndim != 4 or x_t.shape[1:] != (channels, size, size):
+        expected = f"(B, {channels}, {size}, {size})"
+        raise ValueError(f"this network takes images of shape {expected}, got {tuple(x_t.shape)}")
+
+
 def _norm(channels: int) -> nn.GroupNorm:
     # at least 16 channels a group: with the usual 32 groups, narrow ones took 40% of a training step on CPUs
     return nn.GroupNorm(math.gcd(max(channels // 16, 1), channels), channels, eps=1e-6)
@@ -178,9 +185,7 @@ class UNet(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         config = self.config
-        if x_t.ndim != 4 or x_t.shape[1:] != (config.channels, config.size, config.size):
-            expected = f"(B, {config.channels}, {config.size}, {config.size})"
-            raise ValueError(f"this U-Net takes images of shape {expected}, got {tuple(x_t.shape)}")
+        check_images(x_t, config.channels, config.size)
         embedding = F.silu(self._embedding(t, y))
         x = self.first(F.pixel_unshuffle(x_t, config.patch).contiguous(memory_format=torch.channels_last))
         skips = [x]
