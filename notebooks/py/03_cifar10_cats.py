@@ -30,7 +30,7 @@
 # 5. check whether a generator has memorised its training set.
 #
 # **Before you start:** notebook 01; Sections 2 to 4 of notebook 02 help. **Run time:** about two minutes on two
-# CPU cores, of which one training cell takes less than a minute. What takes hours has been computed beforehand and ships
+# CPU cores, of which one training cell takes less than a minute. What takes longer has been computed beforehand and ships
 # with the course.
 
 # %%
@@ -172,7 +172,7 @@ ax.text(6, 0.12, "skip: copied and appended", color=viz.ORANGE, ha="center", fon
 viz.show(
     figure,
     alt="Diagram of a U-Net: boxes lead down on the left from 16 by 16 to 4 by 4, through a middle block, and up again on the right; "
-    "orange arrows, the skips, lead straight across at every size. Every box is told the time t; two of them have attention.",
+    "orange arrows, the skips, lead straight across at every size. Every blue box is told the time t; those at 8 by 8 and in the middle have attention.",
     name="03_unet",
 )
 
@@ -286,7 +286,7 @@ assert late < early
 # once or twice. Colours and large blobs come within a minute; eyes and ears take many times that. Count in millions
 # of pictures, whatever you train.
 #
-# ## 5 · What hours buy
+# ## 5 · What more training buys
 #
 # These checkpoints were trained by `python -m course_utils.train NAME`, the way everybody with the data can repeat it. Each carries
 # a card that says what it was trained on and how it scored.
@@ -709,7 +709,7 @@ assert of_samples.min() > 0.1 * of_test.median()  # a copy would be at distance 
 #
 # ## Summary
 #
-# - From points to pictures, no equation changes; the network does. Skips carry the detail, the narrow middle the overview, and all
+# - From points to pictures, no equation changes; the network does. Skips are there for the detail, the narrow middle for the overview, and all
 #   blocks are told $t$.
 # - What costs is the grid, not the weights: patches make a CPU several times as fast.
 # - Count training in millions of pictures. After a minute the loss looks finished and the samples do not.
