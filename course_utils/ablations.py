@@ -1,20 +1,17 @@
 """The ablation study of notebook 01: recipes that differ in one thing, their stored results, and how to redo them."""
 
 import argparse
-import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from course_utils import metrics, samplers, schedules, training
+from course_utils import checkpoints, metrics, samplers, schedules, training
 from course_utils.data import toy
 from course_utils.diffusion import l_simple
 from course_utils.models.mlp import MLP, MLPConfig
@@ -181,14 +178,12 @@ def load(name: str, path: Path | None = None) -> Result:
     """
     if name not in ABLATIONS:
         raise ValueError(f"unknown ablation {name!r}: choose one of {', '.join(ABLATIONS)}")
-    with safe_open(path or shipped(FILE), framework="pt") as stored:
-        recipes = json.loads(stored.metadata()["recipes"])
-        rows = []
-        for recipe in ABLATIONS[name].values():
-            if asdict(recipe) not in recipes:
-                raise RuntimeError(f"{FILE} holds no run of {recipe}: regenerate it with `make ablations`")
-            rows.append(recipes.index(asdict(recipe)))
-        parts = [[stored.get_tensor(f"{i}.{part}").float() for i in rows] for part in Result._fields[1:]]
+    done = _finished(path or shipped(FILE))
+    for recipe in ABLATIONS[name].values():
+        if recipe not in done:
+            raise RuntimeError(f"{FILE} holds no run of {recipe}: regenerate it with `make ablations`")
+    rows = [done[recipe] for recipe in ABLATIONS[name].values()]
+    parts = [[row[part].float() for row in rows] for part in Result._fields[1:]]
     return Result(tuple(ABLATIONS[name]), *map(torch.stack, parts))
 
 
@@ -211,7 +206,8 @@ def main() -> None:
     out = parser.parse_args().out
     recipes = list(dict.fromkeys(recipe for rows in ABLATIONS.values() for recipe in rows.values()))
     partial_results = out.with_suffix(".partial")  # the old results stay in use until all of the new are there
-    done = {recipe: parts for recipe, parts in _finished(partial_results).items() if recipe in recipes}
+    done = _finished(partial_results) if partial_results.is_file() else {}
+    done = {recipe: parts for recipe, parts in done.items() if recipe in recipes}
     for recipe in recipes:
         if recipe not in done:
             began = time.perf_counter()
@@ -222,19 +218,17 @@ def main() -> None:
 
 
 def _finished(path: Path) -> dict[Recipe, dict[str, Tensor]]:
-    if not path.is_file():
-        return {}
-    with safe_open(path, framework="pt") as stored:
-        recipes = [Recipe(**r) for r in json.loads(stored.metadata()["recipes"])]
-        return {r: {p: stored.get_tensor(f"{i}.{p}") for p in Result._fields[1:]} for i, r in enumerate(recipes)}
+    tensors, facts = checkpoints.read(path)
+    return {
+        Recipe(**recipe): {part: tensors[f"{i}.{part}"] for part in Result._fields[1:]}
+        for i, recipe in enumerate(facts["recipes"])
+        if set(recipe) == {field.name for field in fields(Recipe)}  # else it was run by another version
+    }
 
 
 def _save(path: Path, results: dict[Recipe, dict[str, Tensor]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     flat = {f"{i}.{name}": part for i, parts in enumerate(results.values()) for name, part in parts.items()}
-    beside = path.with_suffix(".writing")
-    save_file(flat, beside, metadata={"recipes": json.dumps([asdict(r) for r in results])})
-    beside.replace(path)  # a kill leaves the old file or the new one, never half of one
+    checkpoints.write(path, flat, {"recipes": [asdict(recipe) for recipe in results]})
 
 
 if __name__ == "__main__":

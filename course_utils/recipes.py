@@ -138,15 +138,15 @@ class Batches:
         recipe, device = self.recipe, self.schedule.device
         epoch, position = divmod(step - 1, self.per_epoch)
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, torch.randperm(len(self.images), generator=self._generator(2 * epoch))
+            self._epoch, self._order = epoch, torch.randperm(len(self.images), generator=self._generator(3 * epoch))
         index = self._order[position * recipe.batch_size :][: recipe.batch_size]
-        generator = self._generator(2 * step + 1)
+        generator = self._generator(3 * step + 1)
         mirror = torch.rand(len(index), generator=generator) < 0.5
         x_0, y = self.images[index[self.mine]]
         if recipe.flip:
             x_0 = torch.where(mirror[self.mine, None, None, None], x_0.flip(-1), x_0)
         # drawn for the whole batch, then cut, on the device that uses it
-        generator = self._generator(2 * step + 1, device)
+        generator = self._generator(3 * step + 2, device)
         eps = torch.randn(recipe.batch_size, *x_0.shape[1:], generator=generator, device=device)
         t = diffusion.draw_t(recipe.batch_size, self.schedule, generator)
         if recipe.shared_t:

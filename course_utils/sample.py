@@ -3,26 +3,28 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from course_utils import checkpoints, samplers, selfcheck
-from course_utils.checkpoints import Checkpoint
+from course_utils.schedules import Schedule
 
 
-def images(checkpoint: Checkpoint, n: int, *, sampler: str = "ddim", steps: int | None = 50, **options) -> Tensor:
-    """Generate n images with a checkpoint: (n, 3, S, S) float32 in [-1, 1], on the CPU.
+def images(
+    model: nn.Module, schedule: Schedule, n: int, *, sampler: str = "ddim", steps: int | None = 50, **options: Any
+) -> Tensor:
+    """Generate n images with one of the image networks: (n, 3, S, S) float32 in [-1, 1], on the CPU.
 
-    x0_hat is kept in [-1, 1] on the way, where images live. Other options and errors as for `samplers.sample`.
+    The size is the one in `model.config`. x0_hat is kept in [-1, 1] on the way, where images live. Other options and errors as for `samplers.sample`.
     """
-    config = checkpoint.model.config
+    config = model.config
     shape = (config.channels, config.size, config.size)
     steps = None if sampler == "ddpm" else steps
     options = {"clip": True, **options}
-    drawn = samplers.sample(checkpoint.model, checkpoint.schedule, n, shape, sampler=sampler, steps=steps, **options)
-    return drawn.clamp(-1, 1)
+    return samplers.sample(model, schedule, n, shape, sampler=sampler, steps=steps, **options).clamp(-1, 1)
 
 
 def save(pictures: Tensor, out: Path) -> None:
@@ -68,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
             "batch_size": given.batch_size,
         }
         with torch.inference_mode():
-            save(images(checkpoint, given.n, **how), out)
+            save(images(checkpoint.model, checkpoint.schedule, given.n, **how), out)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from course_utils import checkpoints, metrics, sample, training
-from course_utils.checkpoints import Checkpoint
 from course_utils.data.images import ImageSet
 from course_utils.metrics.features import Network
 from course_utils.paths import CHECKOUT, shipped
@@ -92,7 +91,7 @@ def measure(
     tensors = {"curve": torch.stack([ends, torch.stack([b.mean() for b in bins])], dim=1)}
     scores = {}
     for kind, weights in zip(WEIGHTS, (ema.model, model.eval()), strict=True):
-        made = generate(weights, schedule)
+        made = generate(weights, schedule, N)
         scores[kind] = metrics.score(made, reference, network)
         tensors["pictures" if kind == "average" else kind] = ((made[:SHOWN] + 1) * 127.5).round().byte()
     facts = {
@@ -104,9 +103,9 @@ def measure(
     return tensors, facts
 
 
-def generate(model: nn.Module, schedule: Schedule, n: int = N, seed: int = 0) -> Tensor:
+def generate(model: nn.Module, schedule: Schedule, n: int, seed: int = 0) -> Tensor:
     """Generate n pictures as every variant is sampled: (n, 3, 32, 32) in [-1, 1]."""
-    return sample.images(Checkpoint("", model, schedule, {}), n, seed=seed, **SAMPLING)
+    return sample.images(model, schedule, n, seed=seed, **SAMPLING)
 
 
 def main() -> None:

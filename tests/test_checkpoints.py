@@ -169,5 +169,5 @@ def test_the_command_names_bad_arguments(arguments, message, exported, tmp_path,
 def test_the_samplers_stay_in_the_range_of_images(exported):
     made = checkpoints.load(exported)
     for sampler in ("ddpm", "ddim", "dpm_solver_pp"):
-        pictures = sample.images(made, 3, sampler=sampler, steps=10)
+        pictures = sample.images(made.model, made.schedule, 3, sampler=sampler, steps=10)
         assert pictures.shape == (3, 3, 8, 8) and pictures.abs().max() <= 1

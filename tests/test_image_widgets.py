@@ -108,7 +108,7 @@ def test_image_explorers_answer_in_time(cats, chain):
 @pytest.mark.parametrize(("sampler", "options"), [("ddim", {"eta": 0.5}), ("dpm_solver_pp", {"spacing": "lambda"})])
 def test_draw_makes_the_pictures_of_sample_images(checkpoint, sampler, options):
     ours = samplers.final(core.draw(checkpoint, sampler, 5, options.get("eta", 0.0), seed=3, n=4))
-    theirs = sample.images(checkpoint, 4, sampler=sampler, steps=5, seed=3, **options)
+    theirs = sample.images(checkpoint.model, checkpoint.schedule, 4, sampler=sampler, steps=5, seed=3, **options)
     torch.testing.assert_close(ours.clamp(-1, 1), theirs, rtol=1e-4, atol=1e-4)
 
 

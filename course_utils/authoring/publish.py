@@ -36,7 +36,7 @@ def measure(checkpoint: Checkpoint, floor: dict[str, Any] | None = None) -> dict
     if floor is None:
         train = named_set(settings["data"], size=settings["size"], split="train")
         floor = metrics.real_floor(train, reference, n, network)
-    scores = metrics.score(sample.images(checkpoint, n, **SAMPLING), reference, network)
+    scores = metrics.score(sample.images(checkpoint.model, checkpoint.schedule, n, **SAMPLING), reference, network)
     names = ("fd", "kid", "kid_se", "precision", "recall")
     return {
         "network": network.name,

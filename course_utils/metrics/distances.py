@@ -2,6 +2,7 @@
 
 import math
 
+import scipy.linalg
 import torch
 from torch import Tensor
 
@@ -21,9 +22,10 @@ def frechet_distance(a: Statistics | Tensor, b: Statistics | Tensor) -> float:
     a, b = (x if isinstance(x, Statistics) else Statistics().update(x) for x in (a, b))
     c_a, c_b = a.covariance, b.covariance
     compatible(a, b)
-    values, vectors = torch.linalg.eigh(c_a)
+    # LAPACK's evr: torch's divide and conquer can fail to converge where C is far from full rank, as with few images
+    values, vectors = map(torch.from_numpy, scipy.linalg.eigh(c_a.numpy(), driver="evr"))
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ c_b @ root).clamp(min=0).sqrt().sum()
+    cross = torch.from_numpy(scipy.linalg.eigvalsh((root @ c_b @ root).numpy(), driver="evr")).clamp(min=0).sqrt().sum()
     return max(0.0, float((a.mean - b.mean).square().sum() + c_a.trace() + c_b.trace() - 2 * cross))
 
 

@@ -260,7 +260,7 @@ records = training.fit(model, loss, batches, steps, lr=recipe.lr, warmup=steps /
 for record in training.progress(records, steps):
     history.append(record.loss)
     if record.step in stops:
-        film.append(sample.images(checkpoints.Checkpoint("live", ema.model, schedule, {}), 10, **how))
+        film.append(sample.images(ema.model, schedule, 10, **how))
 
 # %%
 figure, panels = viz.axes(1, 1, (9, 2.8))
@@ -311,7 +311,7 @@ names = [name for name in ("drawn32-cosine", "cats32-linear", "cats32-cosine", "
 trained = {name: checkpoints.load(name) for name in names}
 how["steps"] = choose(ci=2, lecture=20, full=50)
 many = choose(ci=10, lecture=30, full=60)
-drawings = [sample.images(c, many if name == "cats32-cosine" else 10, **how) for name, c in trained.items()]
+drawings = [sample.images(c.model, c.schedule, many if name == "cats32-cosine" else 10, **how) for name, c in trained.items()]
 rows(
     "samples of the shipped checkpoints",
     drawings,
@@ -673,7 +673,7 @@ source = "cats32-cosine" if cats.real else "drawn32-cosine"
 n = choose(ci=6, lecture=30, full=200)
 train = named.named_set("cifar10:cat:train") if cats.real else drawn
 test = named.named_set("cifar10:cat:test" if cats.real else "drawn:cat:test", n=n)
-made = sample.images(trained[source], n, seed=1, **how)
+made = sample.images(trained[source].model, trained[source].schedule, n, seed=1, **how)
 both = torch.cat([made, test.images])
 pool = torch.cat([train.images, train.images.flip(-1)])
 
