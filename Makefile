@@ -60,7 +60,7 @@ study: $(VENV)/base.stamp  ## retrain everything behind the comparisons of noteb
 	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.study
 
 benchmarks: $(VENV)/all.stamp  ## measure the figures that the README quotes
-	$(BIN)/python benchmarks/foundation.py
+	$(BIN)/python benchmarks/foundation.py && $(BIN)/python benchmarks/images.py
 
 lint: $(VENV)/all.stamp
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

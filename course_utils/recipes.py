@@ -106,6 +106,11 @@ class Recipe:
         """Return the fields, ready for JSON."""
         return asdict(self)
 
+    def differences(self, stored: dict[str, Any]) -> list[str]:
+        """Return the fields in which a stored `as_dict` differs; one younger than the file had its default there."""
+        own, before = self.as_dict(), Recipe().as_dict() | stored
+        return [name for name, value in before.items() if value != own.get(name)]
+
 
 class Batch(NamedTuple):
     """x_0, eps: (B, 3, S, S), x_0 in [-1, 1]; y, t: (B,), labels and timesteps in 1..T."""

@@ -67,7 +67,7 @@ def load(path: Path | None = None) -> tuple[dict[str, Result], dict[str, float]]
     results = {}
     for name, recipe in VARIANTS.items():
         about = facts["variants"].get(name)
-        if about is None or about["recipe"] != recipe.as_dict():
+        if about is None or recipe.differences(about["recipe"]):
             raise RuntimeError(f"{FILE} holds no run of {name!r} as it is now: regenerate it with `make study`")
         pictures, last = (tensors[f"{name}.{part}"].float() / 127.5 - 1 for part in ("pictures", "last"))
         curve = tensors[f"{name}.curve"].float()
@@ -119,7 +119,7 @@ def main() -> None:
     network = metrics.features.network(device=given.device)
     images, reference = BASE.images(), metrics.features.extract(BASE.images("test"), network)
     for name, recipe in VARIANTS.items():
-        if facts["variants"].get(name, {}).get("recipe") == recipe.as_dict():
+        if name in facts["variants"] and not recipe.differences(facts["variants"][name]["recipe"]):
             continue
         began = time.perf_counter()
         made, facts["variants"][name] = measure(recipe, images, reference, network)

@@ -108,11 +108,12 @@ def _claim(out: Path, recipe: Recipe, resume: bool) -> None:
         if not resume:
             raise FileExistsError(f"{out} holds a run: go on with it by --resume, or name another folder with --out")
         before = json.loads((out / RECIPE).read_text())
-        changed = [k for k, v in recipe.as_dict().items() if before.get(k) != v and k != "steps"]
+        changed = [name for name in recipe.differences(before) if name != "steps"]
         if changed:
+            then, now = (values.get(changed[0], "nothing") for values in (before, recipe.as_dict()))
             raise ValueError(
-                f"{out} was begun with {changed[0]} = {before.get(changed[0])!r}, not "
-                f"{getattr(recipe, changed[0])!r}: resume with the same settings, or start anew with another --out"
+                f"{out} was begun with {changed[0]} = {then!r}, not {now!r}: "
+                "resume with the same settings, or start anew with another --out"
             )
     out.mkdir(parents=True, exist_ok=True)
     beside = out / (RECIPE + ".writing")

@@ -376,3 +376,12 @@ def test_every_recipe_builds_a_network_that_fits_its_pictures(name):
     with torch.device("meta"):
         config = recipe.network_config()
     assert config.size == recipe.size and config.T == recipe.T and config.predicts == recipe.predicts
+
+
+def test_a_stored_recipe_differs_by_what_it_says_not_by_what_it_is_too_old_to_know():
+    recipe = recipes.get("drawn32-linear")
+    stored = recipe.as_dict()
+    del stored["flip"]
+    assert recipe.differences(stored) == []
+    assert recipe.changed(flip=False).differences(stored) == ["flip"]
+    assert recipe.differences({**stored, "lr": 1.0, "momentum": 0.9}) == ["lr", "momentum"]

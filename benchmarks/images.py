@@ -1,0 +1,81 @@
+"""Measure training and sampling at 32 px, beside diffusers' U-Net of about as many weights.
+
+Run with `make benchmarks`. What is compared takes turns, so that a machine whose speed wanders treats all alike.
+"""
+
+import statistics
+import time
+from functools import partial
+
+import torch
+from diffusers import UNet2DModel
+from torch import nn
+
+from course_utils import checkpoints, sample, schedules, training
+from course_utils.diffusion import l_simple
+from course_utils.models import unet
+
+ROUNDS, STEPS, BATCH = 5, 4, 32
+
+
+class Peer(nn.Module):
+    """diffusers' UNet2DModel, called as our networks are."""
+
+    predicts = "eps"
+
+    def __init__(self):
+        super().__init__()
+        self.net = UNet2DModel(
+            sample_size=32,
+            layers_per_block=1,
+            block_out_channels=(48, 96, 96),
+            down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+            norm_num_groups=8,
+            attention_head_dim=32,
+        )
+
+    def forward(self, x_t, t, y=None):
+        """Shapes as for `unet.UNet`."""
+        return self.net(x_t, t).sample
+
+
+def training_rates() -> str:
+    """Training images per second of each network in bfloat16 autocast, median over rounds that take turns."""
+    schedule, images = schedules.cosine(), torch.randn(BATCH, 3, 32, 32).clamp(-1, 1)
+    networks = {"diffusers UNet2DModel": Peer()}
+    networks |= {f"ours, {name}": unet.UNet(unet.config(name)) for name in ("2xUD-half", "fast", "tiny")}
+    loss, runs, rates = partial(l_simple, schedule=schedule), {}, {name: [] for name in networks}
+    for name, model in networks.items():
+        model = model.to(memory_format=torch.channels_last)
+        runs[name] = training.fit(model, loss, lambda step: images, 10**6, precision="bfloat16", ema=training.EMA(model))
+        next(runs[name])  # the first step sets things up
+    for _ in range(ROUNDS):
+        for name, run in runs.items():
+            began = time.perf_counter()
+            for _ in range(STEPS):
+                next(run)
+            rates[name].append(STEPS * BATCH / (time.perf_counter() - began))
+    lines = [f"training at 32 px, batch {BATCH}, bfloat16, {torch.get_num_threads()} threads, images/s (median, range):"]
+    for name, model in networks.items():
+        weights, values = sum(p.numel() for p in model.parameters()), rates[name]
+        spread = f"{min(values):.0f} to {max(values):.0f}"
+        lines.append(f"  {name:22s} {weights:>10,} weights {statistics.median(values):7.0f}  ({spread})")
+    return "\n".join(lines)
+
+
+def sampling_time() -> str:
+    """Seconds for what the sampler explorer of notebook 03 does at most: 64 images in 20 steps, best of three."""
+    model, schedule = checkpoints.load("cats32-cosine")[1:3]
+    spent = []
+    for seed in range(3):
+        began = time.perf_counter()
+        with torch.inference_mode():
+            sample.images(model, schedule, 64, sampler="ddim", steps=20, seed=seed)
+        spent.append(time.perf_counter() - began)
+    return f"sampling: 64 images of 32 px in 20 steps take {min(spent):.1f} s with cats32-cosine"
+
+
+if __name__ == "__main__":
+    for line in (training_rates(), sampling_time()):
+        print(line, flush=True)
