@@ -48,7 +48,8 @@ def training_rates() -> str:
     loss, runs, rates = partial(l_simple, schedule=schedule), {}, {name: [] for name in networks}
     for name, model in networks.items():
         model = model.to(memory_format=torch.channels_last)
-        runs[name] = training.fit(model, loss, lambda step: images, 10**6, precision="bfloat16", ema=training.EMA(model))
+        ema = training.EMA(model)
+        runs[name] = training.fit(model, loss, lambda step: images, 10**6, precision="bfloat16", ema=ema)
         next(runs[name])  # the first step sets things up
     for _ in range(ROUNDS):
         for name, run in runs.items():
@@ -56,7 +57,8 @@ def training_rates() -> str:
             for _ in range(STEPS):
                 next(run)
             rates[name].append(STEPS * BATCH / (time.perf_counter() - began))
-    lines = [f"training at 32 px, batch {BATCH}, bfloat16, {torch.get_num_threads()} threads, images/s (median, range):"]
+    how = f"batch {BATCH}, bfloat16, {torch.get_num_threads()} threads"
+    lines = [f"training at 32 px, {how}, images/s (median, range):"]
     for name, model in networks.items():
         weights, values = sum(p.numel() for p in model.parameters()), rates[name]
         spread = f"{min(values):.0f} to {max(values):.0f}"

@@ -18,7 +18,8 @@ def images(
 ) -> Tensor:
     """Generate n images with one of the image networks: (n, 3, S, S) float32 in [-1, 1], on the CPU.
 
-    The size is the one in `model.config`. x0_hat is kept in [-1, 1] on the way, where images live. Other options and errors as for `samplers.sample`.
+    S is the size in `model.config`. x0_hat is kept in [-1, 1] on the way, where images live. Other options and errors
+    as for `samplers.sample`.
     """
     config = model.config
     shape = (config.channels, config.size, config.size)

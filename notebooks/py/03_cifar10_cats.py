@@ -311,7 +311,9 @@ names = [name for name in ("drawn32-cosine", "cats32-linear", "cats32-cosine", "
 trained = {name: checkpoints.load(name) for name in names}
 how["steps"] = choose(ci=2, lecture=20, full=50)
 many = choose(ci=10, lecture=30, full=60)
-drawings = [sample.images(c.model, c.schedule, many if name == "cats32-cosine" else 10, **how) for name, c in trained.items()]
+drawings = [
+    sample.images(c.model, c.schedule, many if name == "cats32-cosine" else 10, **how) for name, c in trained.items()
+]
 rows(
     "samples of the shipped checkpoints",
     drawings,
