@@ -52,8 +52,9 @@ def run(
 
     `out` gets the recipe as JSON, the state (to resume) and the exported model with its card, both renewed every
     `every` seconds. resume: go on from the state in `out`. init: a checkpoint's name or path whose weights to start
-    from. Raises FileExistsError when `out` holds a run and resume is False, ValueError when its recipe differs in more
-    than the number of steps, and what `training.fit` raises.
+    from; the card counts what it had seen as well, and names it. Raises FileExistsError when `out` holds a run and
+    resume is False, ValueError when its recipe differs in more than the number of steps, and what `training.fit`
+    raises.
     """
     accelerator = _accelerator(device)
     if accelerator is not None:
@@ -62,8 +63,9 @@ def run(
         device, shard = device or selfcheck.device(), (0, 1)
     first = shard[0] == 0
     state = out / STATE
+    start: dict[str, Any] = {}
     if first:
-        _claim(out, recipe, resume)
+        start = _claim(out, recipe, init, resume)
     if accelerator is not None:
         accelerator.wait_for_everyone()
     model, ema, schedule = recipe.build(device)
@@ -82,12 +84,12 @@ def run(
         for record in training.progress(records, recipe.steps) if first else records:
             recent = [*recent[-199:], record.loss]
             if first and time.perf_counter() - exported > every:
-                _export(out, name, recipe, ema, images, record, recent, init)
+                _export(out, name, recipe, ema, images, record, recent, start)
                 exported = time.perf_counter()
     finally:
         records.close()  # writes the state
         if first and record is not None:
-            _export(out, name, recipe, ema, images, record, recent, init)
+            _export(out, name, recipe, ema, images, record, recent, start)
     return out / MODEL
 
 
@@ -102,12 +104,17 @@ def _accelerator(device: str | None) -> Any:
     return Accelerator(cpu=device == "cpu")
 
 
-def _claim(out: Path, recipe: Recipe, resume: bool) -> None:
-    """Make `out` the folder of this run, or refuse."""
+def _claim(out: Path, recipe: Recipe, init: str | None, resume: bool) -> dict[str, Any]:
+    """Make `out` the folder of this run, or refuse; return what is known of the weights that it starts from."""
+    start: dict[str, Any] = {}
+    if init:
+        card = checkpoints.load(init).card
+        start = {"checkpoint": Path(init).name, **{key: card[key] for key in ("recipe", "images_seen", "minutes")}}
     if (out / STATE).is_file():
         if not resume:
             raise FileExistsError(f"{out} holds a run: go on with it by --resume, or name another folder with --out")
         before = json.loads((out / RECIPE).read_text())
+        start = before.pop("start", {})
         changed = [name for name in recipe.differences(before) if name != "steps"]
         if changed:
             then, now = (values.get(changed[0], "nothing") for values in (before, recipe.as_dict()))
@@ -117,21 +124,22 @@ def _claim(out: Path, recipe: Recipe, resume: bool) -> None:
             )
     out.mkdir(parents=True, exist_ok=True)
     beside = out / (RECIPE + ".writing")
-    beside.write_text(json.dumps(recipe.as_dict(), indent=1) + "\n")
+    beside.write_text(json.dumps(recipe.as_dict() | {"start": start}, indent=1) + "\n")
     beside.replace(out / RECIPE)
+    return start
 
 
-def _export(out, name, recipe, ema, images, record, recent, init) -> None:
+def _export(out, name, recipe, ema, images, record, recent, start) -> None:
     card = {
         "recipe": name,
         "settings": recipe.as_dict(),
         "data": f"{images.name}, {len(images):,} pictures",
         "parameters": sum(p.numel() for p in ema.model.parameters()),
         "steps": record.step,
-        "images_seen": round(record.examples_per_s * record.seconds),
-        "minutes": round(record.seconds / 60, 1),
+        "images_seen": round(record.examples_per_s * record.seconds) + start.get("images_seen", 0),
+        "minutes": round(record.seconds / 60 + start.get("minutes", 0), 1),
         "loss": round(sum(recent) / len(recent), 5),
-        **({"started_from": init} if init else {}),
+        **({"started_from": start} if start else {}),
     }
     checkpoints.export(out / MODEL, ema.model, {"name": recipe.schedule, "T": recipe.T}, card)
 

@@ -32,8 +32,9 @@ class TrainStep(NamedTuple):
 class EMA:
     """Exponential moving average of a model's weights; `EMA.model` is the averaged copy, used for sampling.
 
-    Source: Ho et al. 2020, appendix B. The decay ramps up as min(decay, (1 + step) / (10 + step)), so that the random
-    first weights are forgotten in short runs too. Raises ValueError for a decay outside [0, 1).
+    Source: Ho et al. 2020, appendix B. The decay ramps up as min(decay, (1 + step) / (10 + step)), which is that of
+    TensorFlow's ExponentialMovingAverage, so that the random first weights are forgotten in short runs too.
+    Raises ValueError for a decay outside [0, 1).
     """
 
     def __init__(self, model: nn.Module, decay: float = 0.999):

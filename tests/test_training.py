@@ -319,6 +319,10 @@ def test_command_line_trains_resumes_and_exports(tmp_path, monkeypatch, capsys):
     ]
     assert train.main([*again, "--steps", "1"]) == 0
     assert json.loads((tmp_path / "b" / train.RECIPE).read_text())["network"] == "tiny"
+    # what the start had seen counts, also after a pause and without naming it again
+    assert train.main(["drawn32-cosine", "--out", str(tmp_path / "b"), *_settings(), "--steps", "2", "--resume"]) == 0
+    card = checkpoints.load(tmp_path / "b" / "model.safetensors").card
+    assert (card["steps"], card["images_seen"], card["started_from"]["images_seen"]) == (2, 80 + 32, 80)
 
 
 def test_a_polite_kill_saves_and_stops(tmp_path, monkeypatch, capsys):
