@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from course_utils import diffusion, schedules, training
-from course_utils.data.images import ImageSet
+from course_utils.data.images import CIFAR10_CLASSES, ImageSet
 from course_utils.data.named import named_set
 from course_utils.models import convnet, unet
 from course_utils.schedules import Schedule
@@ -21,8 +21,10 @@ class Recipe:
     """A complete run. data: a name for `named_set`; network: one of `unet.SIZES` or "convnet".
 
     weight: a name for `diffusion.loss_weight`, or None for the plain error of what the network predicts. flip: mirror
-    half of the pictures. shared_t: one timestep for the whole batch, the bug that notebook 03 shows. `steps` updates of
-    `batch_size` pictures (over all processes); other fields as in `training.fit` and `EMA`.
+    half of the pictures. classes: labels that the network is told, 0 for none; drop: the share of them that is replaced
+    by "no class", so that the network learns to do without (Ho & Salimans 2022, Algorithm 1). shared_t: one timestep
+    for the whole batch, the bug that notebook 03 shows. `steps` updates of `batch_size` pictures (over all processes);
+    other fields as in `training.fit` and `EMA`.
     """
 
     data: str = "cifar10:cat"
@@ -40,6 +42,8 @@ class Recipe:
     clip: float | None = 1.0
     ema: float = 0.9995
     flip: bool = True
+    classes: int = 0
+    drop: float = 0.1
     precision: str = "bfloat16"
     shared_t: bool = False
     seed: int = 0
@@ -54,7 +58,11 @@ class Recipe:
     def network_config(self) -> "unet.UNetConfig | convnet.ConvNetConfig":
         """Return the configuration of the network; raises ValueError for an unknown or unfitting one."""
         settings = {"size": self.size, "predicts": self.predicts, "T": self.T}
-        return convnet.ConvNetConfig(**settings) if self.network == "convnet" else unet.config(self.network, **settings)
+        if self.network != "convnet":
+            return unet.config(self.network, **settings, classes=self.classes)
+        if self.classes:
+            raise ValueError("the plain convnet takes no classes: choose a U-Net, or classes=0")
+        return convnet.ConvNetConfig(**settings)
 
     def build(self, device: torch.device | str = "cpu") -> tuple[nn.Module, EMA, Schedule]:
         """Return the untrained network (initialised from the seed), its average and the schedule."""
@@ -75,7 +83,8 @@ class Recipe:
 
     def loss(self, model: nn.Module, batch: "Batch", schedule: Schedule) -> Tensor:
         """Mean weighted error over the batch, a scalar."""
-        error = diffusion.weighted_loss(model, batch.x_0, batch.t, batch.eps, schedule, self.weight)
+        y = batch.y if self.classes else None
+        error = diffusion.weighted_loss(model, batch.x_0, batch.t, batch.eps, schedule, self.weight, y)
         return error.mean()
 
     def fit(
@@ -113,7 +122,7 @@ class Recipe:
 
 
 class Batch(NamedTuple):
-    """x_0, eps: (B, 3, S, S), x_0 in [-1, 1]; y, t: (B,), labels and timesteps in 1..T."""
+    """x_0, eps: (B, 3, S, S), x_0 in [-1, 1]; t: (B,), timesteps in 1..T; y: (B,), labels, some of them dropped."""
 
     x_0: Tensor
     y: Tensor
@@ -122,10 +131,11 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """A function from the step's number to its batch: pictures, mirroring, t and eps depend on seed and step alone.
+    """A function from the step's number to its batch, all of which depends on seed and step alone.
 
     So a resumed run sees what an uninterrupted one would, and n processes, each taking its shard of the same batch,
-    see what one process would. Raises ValueError when a batch does not fit the data or the number of processes.
+    see what one process would. Raises ValueError when a batch does not fit the data or the number of processes, or the
+    number of classes is not that of the data.
     """
 
     def __init__(self, images: ImageSet, recipe: Recipe, schedule: Schedule, shard: tuple[int, int] = (0, 1)):
@@ -134,6 +144,10 @@ class Batches:
             raise ValueError(f"batch_size must lie in 1..{len(images)} (the number of pictures), got {size}")
         if size % processes:
             raise ValueError(f"batch_size {size} cannot be shared evenly by {processes} processes")
+        if recipe.classes not in (0, len(images.classes)):
+            raise ValueError(f"the recipe has {recipe.classes} classes, {images.name} has {len(images.classes)}")
+        if not 0 <= recipe.drop < 1:
+            raise ValueError(f"drop must lie in [0, 1), the share of labels that is dropped, got {recipe.drop}")
         self.images, self.recipe, self.schedule = images, recipe, schedule
         self.mine = slice(rank * size // processes, (rank + 1) * size // processes)
         self.per_epoch = len(images) // size
@@ -147,7 +161,10 @@ class Batches:
         index = self._order[position * recipe.batch_size :][: recipe.batch_size]
         generator = self._generator(3 * step + 1)
         mirror = torch.rand(len(index), generator=generator) < 0.5
+        dropped = torch.rand(len(index), generator=generator) < recipe.drop
         x_0, y = self.images[index[self.mine]]
+        if recipe.classes:
+            y = y.masked_fill(dropped[self.mine], recipe.classes)
         if recipe.flip:
             x_0 = torch.where(mirror[self.mine, None, None, None], x_0.flip(-1), x_0)
         # drawn for the whole batch, then cut, on the device that uses it
@@ -170,6 +187,10 @@ RECIPES: dict[str, Recipe] = {
     "drawn32-linear": Recipe(data="drawn:cat", schedule="linear"),
     "drawn32-cosine": Recipe(data="drawn:cat"),
     "drawn64": _FACES.changed(data="drawn:face"),
+    "catfrog32": Recipe(data="cifar10:cat+frog", classes=2),
+    "catfrogcar32": Recipe(data="cifar10:cat+frog+automobile", classes=3),
+    "cifar32": Recipe(data=f"cifar10:{'+'.join(CIFAR10_CLASSES)}", classes=10),
+    "drawn-catfrog32": Recipe(data="drawn:cat+frog", classes=2),
     # the sources' networks at full size, for a GPU: 500 epochs of 5,000 cats
     **{
         f"{network}-{schedule}": Recipe(

@@ -10,22 +10,47 @@ from PIL import Image
 from torch import Tensor, nn
 
 from course_utils import checkpoints, samplers, selfcheck
+from course_utils.checkpoints import Checkpoint
 from course_utils.schedules import Schedule
 
 
 def images(
-    model: nn.Module, schedule: Schedule, n: int, *, sampler: str = "ddim", steps: int | None = 50, **options: Any
+    model: nn.Module,
+    schedule: Schedule,
+    n: int,
+    *,
+    sampler: str = "ddim",
+    steps: int | None = 50,
+    guidance: float | None = None,
+    **options: Any,
 ) -> Tensor:
     """Generate n images with one of the image networks: (n, 3, S, S) float32 in [-1, 1], on the CPU.
 
-    S is the size in `model.config`. x0_hat is kept in [-1, 1] on the way, where images live. Other options and errors
-    as for `samplers.sample`.
+    S is the size in `model.config`. x0_hat is kept in [-1, 1] on the way, where images live. guidance: the scale of
+    `samplers.guided`, for a network with classes and with labels y; None for none. Other options (among them y) and
+    errors as for `samplers.sample`.
     """
     config = model.config
     shape = (config.channels, config.size, config.size)
     steps = None if sampler == "ddpm" else steps
     options = {"clip": True, **options}
+    if guidance is not None:
+        model = samplers.guided(model, guidance)
     return samplers.sample(model, schedule, n, shape, sampler=sampler, steps=steps, **options).clamp(-1, 1)
+
+
+def labels(checkpoint: Checkpoint, names: str | None, n: int) -> Tensor | None:
+    """Return n labels for the classes in `names`, "cat+frog", in turns; None gives all of the checkpoint's in turns.
+
+    None for a checkpoint without classes. Raises ValueError for a class that it was not trained on, or has none of.
+    """
+    known = checkpoint.card.get("classes", []) if getattr(checkpoint.model.config, "classes", 0) else []
+    wanted = names.split("+") if names else known
+    for name in wanted:
+        if name not in known:
+            has = f"it knows {', '.join(known)}" if known else "it was trained without classes"
+            raise ValueError(f"{checkpoint.name} cannot be asked for {name!r}: {has}")
+    return torch.tensor([known.index(wanted[i % len(wanted)]) for i in range(n)]) if wanted else None
 
 
 def save(pictures: Tensor, out: Path) -> None:
@@ -47,6 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--n", type=int, default=64, help="how many images (default: 64)")
     parser.add_argument("--sampler", default="ddim", help=f"one of {', '.join(samplers.SAMPLERS)} (default: ddim)")
     parser.add_argument("--steps", type=int, help="evaluations of the network per image (default: 50; ddpm: all T)")
+    parser.add_argument("--classes", metavar="A+B", help="classes to draw, in turns (default: all that it knows)")
+    parser.add_argument("--guidance", type=float, help="scale of classifier-free guidance, 1 for none (default: none)")
     parser.add_argument("--seed", type=int, default=0, help="image i depends on the seed and i alone (default: 0)")
     parser.add_argument("--out", type=Path, help="new folder for the PNG files (default: samples/CHECKPOINT)")
     parser.add_argument("--device", help="cuda, mps or cpu (default: the fastest at hand)")
@@ -69,6 +96,8 @@ def main(arguments: list[str] | None = None) -> int:
             "steps": 50 if given.steps is None else given.steps,
             "seed": given.seed,
             "batch_size": given.batch_size,
+            "guidance": given.guidance,
+            "y": labels(checkpoint, given.classes, given.n),
         }
         with torch.inference_mode():
             save(images(checkpoint.model, checkpoint.schedule, given.n, **how), out)

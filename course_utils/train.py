@@ -134,6 +134,7 @@ def _export(out, name, recipe, ema, images, record, recent, start) -> None:
         "recipe": name,
         "settings": recipe.as_dict(),
         "data": f"{images.name}, {len(images):,} pictures",
+        "classes": list(images.classes),
         "parameters": sum(p.numel() for p in ema.model.parameters()),
         "steps": record.step,
         "images_seen": round(record.examples_per_s * record.seconds) + start.get("images_seen", 0),

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -171,3 +172,33 @@ def test_the_samplers_stay_in_the_range_of_images(exported):
     for sampler in ("ddpm", "ddim", "dpm_solver_pp"):
         pictures = sample.images(made.model, made.schedule, 3, sampler=sampler, steps=10)
         assert pictures.shape == (3, 3, 8, 8) and pictures.abs().max() <= 1
+
+
+def test_the_command_asks_a_conditional_network_for_classes(tmp_path, capsys):
+    path = tmp_path / "pair.safetensors"
+    model = UNet(UNetConfig(**{**asdict(CONFIG), "classes": 2}))
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.2, generator=torch.Generator().manual_seed(0))  # a fresh one is deaf to labels
+    checkpoints.export(path, model, {"name": "cosine", "T": 20}, {**CARD, "classes": ["cat", "frog"]})
+    made = checkpoints.load(path)
+    assert sample.labels(made, None, 3).tolist() == [0, 1, 0] and sample.labels(made, "frog", 2).tolist() == [1, 1]
+    run = [str(path), "--n", "4", "--steps", "3", "--device", "cpu"]
+    for name, more in (("cat", []), ("frog", []), ("guided", ["--guidance", "3"])):
+        classes = ["--classes", "cat" if name == "guided" else name]
+        assert sample.main([*run, *classes, *more, "--out", str(tmp_path / name)]) == 0
+    pictures = {name: (tmp_path / name / "0000.png").read_bytes() for name in ("cat", "frog", "guided")}
+    assert len(set(pictures.values())) == 3, "class and guidance are heard"
+    assert sample.main([*run, "--classes", "cat+dog", "--out", str(tmp_path / "x")]) == 2
+    assert "pair cannot be asked for 'dog': it knows cat, frog" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--classes", "cat"], "made cannot be asked for 'cat': it was trained without classes"),
+        (["--guidance", "2"], "this model has no classes"),
+    ],
+)
+def test_a_network_without_classes_says_so(more, message, exported, tmp_path, capsys):
+    assert sample.main([str(exported), "--device", "cpu", "--out", str(tmp_path / "out"), *more]) == 2
+    assert message in capsys.readouterr().err

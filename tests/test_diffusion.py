@@ -1,5 +1,6 @@
 """Schedules, equations, samplers and the ideal denoiser against closed forms."""
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -415,6 +416,32 @@ def test_guidance_takes_the_null_label_from_the_configuration():
     model.config = type("Config", (), {"classes": 2})
     samplers.guided(model, 2.0)(torch.zeros(3, 2), torch.tensor([1, 3, 5]), torch.tensor([0, 1, 1]))
     assert model.calls == 1
+
+
+def test_guidance_acts_within_its_interval_only(generator):
+    s = schedules.cosine(20)
+    x_t, t, y = torch.randn(4, 2, generator=generator), torch.tensor([2, 5, 10, 11]), torch.tensor([0, 1, 0, 1])
+    model = TwoGaussians(s)
+    everywhere, plain = samplers.guided(model, 3.0)(x_t, t, y), model(x_t, t, y)
+    within = samplers.guided(model, 3.0, interval=(5, 10))(x_t, t, y)
+    assert torch.equal(within[1:3], everywhere[1:3]) and not torch.allclose(everywhere, plain)
+    torch.testing.assert_close(within[[0, 3]], plain[[0, 3]])
+    model.calls = 0
+    samplers.guided(model, 3.0, interval=(12, 20))(x_t, t, y)
+    assert model.calls == 1, "outside, the question without a class is not asked"
+
+
+def test_guidance_refuses_what_cannot_guide():
+    model = TwoGaussians(schedules.cosine(20))
+    for options, message in (
+        ({"scale": math.nan}, "a finite number, got nan"),
+        ({"scale": 2.0, "interval": (5, 2)}, r"interval .* is empty: got \(5, 2\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            samplers.guided(model, **options)
+    model.config = type("Config", (), {"classes": 0})
+    with pytest.raises(ValueError, match="this model has no classes"):
+        samplers.guided(model, 2.0)
 
 
 def test_guidance_drives_samples_away_from_the_other_class():

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 
-from course_utils import checkpoints, recipes, train, training
+from course_utils import checkpoints, recipes, schedules, train, training
 from course_utils.data.images import ImageSet
 from course_utils.paths import CHECKOUT
 from course_utils.recipes import Recipe
@@ -380,6 +381,42 @@ def test_every_recipe_builds_a_network_that_fits_its_pictures(name):
     with torch.device("meta"):
         config = recipe.network_config()
     assert config.size == recipe.size and config.T == recipe.T and config.predicts == recipe.predicts
+
+
+def test_a_tenth_of_the_labels_is_dropped_the_same_at_every_call_and_for_any_number_of_processes():
+    recipe = recipes.Recipe(classes=2, batch_size=8, T=10)
+    images = pictures(size=32)
+    images = replace(images, labels=torch.arange(len(images)) % 2, classes=("cat", "frog"))
+    schedule = schedules.cosine(10)
+    whole, plain = (r.batches(images, schedule) for r in (recipe, recipe.changed(drop=0.0)))
+    parts = [recipe.batches(images, schedule, (rank, 2)) for rank in range(2)]
+    dropped = 0
+    for step in range(1, 251):
+        y = whole(step).y
+        assert torch.equal(y, torch.cat([part(step).y for part in parts]))
+        kept = y != 2
+        assert torch.equal(y[kept], plain(step).y[kept])
+        dropped += int((~kept).sum())
+    assert 0.07 < dropped / 2000 < 0.13
+    with pytest.raises(ValueError, match=r"the recipe has 3 classes, .* has 2"):
+        recipe.changed(classes=3).batches(images, schedule)
+    with pytest.raises(ValueError, match=r"drop must lie in \[0, 1\)"):
+        recipe.changed(drop=1.0).batches(images, schedule)
+    with pytest.raises(ValueError, match="the plain convnet takes no classes"):
+        recipe.changed(network="convnet").network_config()
+
+
+def test_the_network_is_told_its_labels():
+    recipe = recipes.Recipe(network="tiny", classes=2, batch_size=4, T=10, size=32)
+    model, _, schedule = recipe.build()
+    images = replace(pictures(size=32), classes=("cat", "frog"))
+    recipe.loss(model, recipe.batches(images, schedule)(1), schedule).backward()
+    assert model.config.classes == 2 and model.classes.weight.shape[0] == 3
+    heard = []
+    model.register_forward_pre_hook(lambda _, arguments: heard.append(arguments[2]))
+    batch = recipe.batches(images, schedule)(1)
+    recipe.loss(model, batch, schedule)
+    assert torch.equal(heard[0], batch.y)
 
 
 def test_a_stored_recipe_differs_by_what_it_says_not_by_what_it_is_too_old_to_know():

@@ -74,6 +74,9 @@ def test_class_labels_are_heard_and_the_last_stands_for_none():
     assert torch.equal(null, model(x, t))
     with pytest.raises(ValueError, match="this network has no classes"):
         UNet(SMALL)(x, t, torch.zeros(3, dtype=torch.int64))
+    for wrong in (3, -1):
+        with pytest.raises(ValueError, match=rf"labels must lie in 0\.\.1, or be 2 for no class; got .*{wrong}"):
+            model(x, t, torch.tensor([0, wrong, 1]))
 
 
 def test_half_precision_autocast_stays_close():

@@ -145,7 +145,8 @@ class UNet(nn.Module):
 
     Source: Ho et al. 2020, appendix B; blocks as in Dhariwal & Nichol 2021. x_t: (B, channels, size, size) float; t:
     (B,) whole numbers in 1..T; y: (B,) labels in 0..classes, where `classes` itself means "no class" and stands for
-    None. Raises ValueError for images of another shape, or y where the configuration has no classes.
+    None. Raises ValueError for images of another shape, labels out of range, or y where the configuration has no
+    classes.
     """
 
     def __init__(self, config: UNetConfig | None = None):
@@ -210,6 +211,11 @@ class UNet(nn.Module):
             return embedding
         if y is None:
             y = torch.full_like(t, self.config.classes)
+        elif len(y) and not 0 <= int(y.min()) <= int(y.max()) <= self.config.classes:
+            raise ValueError(
+                f"labels must lie in 0..{self.config.classes - 1}, or be {self.config.classes} for no class; "
+                f"got {int(y.min())}..{int(y.max())}"
+            )
         return embedding + self.classes(y)
 
 
