@@ -123,7 +123,93 @@ RIGHT = {
             / (1 - s.alpha_bar[t]).sqrt()[:, None]
         ),
     ],
+    "gaussian_kl": [
+        lambda m, v, n, w: 0.5 * (torch.log(w / v) + (v + (m - n) ** 2) / w - 1),
+        lambda m, v, n, w: torch.log(w.sqrt() / v.sqrt()) + (v + (m - n) ** 2) / (2 * w) - 0.5,
+        lambda m, v, n, w: torch.distributions.kl_divergence(
+            torch.distributions.Normal(m, v.sqrt()), torch.distributions.Normal(n, w.sqrt())
+        ),
+    ],
+    "posterior": [
+        lambda x, t, y, s: torch.stack(
+            [
+                (x - s.beta[t] / s.sigma[t] ** 2 * (x - s.alpha_bar[t].sqrt() * y)) / s.alpha[t].sqrt(),
+                torch.full_like(x, s.beta[t] * (s.sigma[t - 1] / s.sigma[t]) ** 2),
+            ]
+        ),
+    ],
+    "bound_weight": [
+        lambda t, s: s.beta[t] / (2 * s.alpha[t] * s.sigma[t] ** 2) * (s.alpha_bar[t] / s.sigma[t] ** 2),
+    ],
+    "score_from_x0": [
+        lambda x, t, y, s: -diffusion.eps_from_x0(x, t, y, s) / diffusion.at(s.sigma, t, x),
+    ],
+    "from_pixels": [
+        lambda p: (p.permute(0, 3, 1, 2) / 255 - 0.5) / 0.5,
+        lambda p: torch.stack([p[..., c].float() * 2 / 255 - 1 for c in range(3)], 1),
+    ],
+    "ema_update": [
+        lambda a, w, d, n: a + (1 - ramp(d, n)) * (w - a),
+        lambda a, w, d, n: a - (1 - ramp(d, n)) * (a - w),
+        lambda a, w, d, n: torch.lerp(a, w, 1 - ramp(d, n)),
+    ],
+    "diffusion_loss": [
+        lambda x, u, e, m, s: torch.stack(
+            [
+                ((m(diffusion.q_sample(x, t, e, s), t) - e) ** 2)[i].mean()
+                for t in [torch.floor(u * s.T).int() + 1]
+                for i in range(len(x))
+            ]
+        ),
+    ],
+    "ddim_step": [
+        lambda x, t, b, y, s: (
+            s.sigma[b] / s.sigma[t] * x + (s.alpha_bar[b].sqrt() - s.sigma[b] / s.sigma[t] * s.alpha_bar[t].sqrt()) * y
+        ),
+    ],
+    "x0_from_v": [
+        lambda x, t, v, s: torch.clip(
+            torch.stack([s.alpha_bar[k] ** 0.5 * a - s.sigma[k] * b for a, k, b in zip(x, t, v, strict=True)]), -1, 1
+        ),
+    ],
 }
+
+
+def ramp(decay, step):
+    return min(decay, (1 + step) / (10 + step))
+
+
+def by_way_of_eps(x, t, v, s):
+    eps = diffusion.at(s.sigma, t, x) * x + diffusion.at(s.alpha_bar, t, x).sqrt() * v
+    return diffusion.x0_from_eps(x, t, eps, s).clamp(-1, 1)
+
+
+def by_way_of_eps_by_hand(x, t, v, s):
+    a = s.alpha_bar[t].reshape(-1, *[1] * (x.ndim - 1))
+    eps = a**0.5 * v + torch.sqrt(1 - a) * x
+    return torch.clip(x / a**0.5 - torch.sqrt(1 / a - 1) * eps, -1, 1)
+
+
+def unbarred(x, t, y, s):
+    above, below = 1 - s.alpha[t - 1], 1 - s.alpha[t]
+    mean = s.alpha_bar[t - 1].sqrt() * s.beta[t] / below * y + s.alpha[t].sqrt() * above / below * x
+    return torch.stack([mean, (above / below * s.beta[t]).expand_as(mean)])
+
+
+def unviewed(x_0, u, eps, model, s):
+    t = (u * s.T).long() + 1
+    x_t = s.alpha_bar[t].sqrt() * x_0 + (1 - s.alpha_bar[t]).sqrt() * eps
+    return ((model(x_t, t) - eps) ** 2).mean(dim=(1, 2, 3))
+
+
+def drawn(x_0, u, eps, model, s):
+    t = diffusion.draw_t(len(x_0), s)
+    return ((model(diffusion.q_sample(x_0, t, eps, s), t) - eps) ** 2).mean(dim=(1, 2, 3))
+
+
+def whole_step_from_before(x_t, t, before, x0_hat, s):
+    eps = (x_t - s.alpha_bar[before] ** 0.5 * x0_hat) / s.sigma[before]
+    return s.alpha_bar[before] ** 0.5 * x0_hat + s.sigma[before] * eps
 
 
 def flat(x, t, e, s):
@@ -192,6 +278,30 @@ WRONG = [
     ("q_sample", "off by one", shifted),
     ("x0_from_eps", "division", undivided),
     ("ddpm_step", "noise at t = 1", always_noisy),
+    (
+        "gaussian_kl",
+        "- 1 stands outside the bracket",
+        lambda m, v, n, w: 0.5 * (torch.log(w / v) + (v + (m - n) ** 2) / w) - 1,
+    ),
+    ("gaussian_kl", "/ binds tighter than a +", lambda m, v, n, w: (torch.log(w / v) + v / w + (m - n) ** 2 - 1) / 2),
+    ("posterior", "You used 1 - alpha", unbarred),
+    ("bound_weight", "divided the weight of Eq. 12", lambda t, s: s.beta[t] / (2 * s.alpha[t] * s.alpha_bar[t])),
+    (
+        "from_pixels",
+        "You reshaped",
+        lambda p: p.reshape(len(p), 3, p.shape[1], p.shape[2]).float() / 127.5 - 1,
+    ),
+    ("from_pixels", "calculated with bytes", lambda p: (p - 128).permute(0, 3, 1, 2).float()),
+    (
+        "ema_update",
+        "check its brackets",
+        lambda a, w, d, n: torch.lerp(w, a, min(d, 1 + n / 10 + n)),
+    ),
+    ("x0_from_v", "You divide by sqrt(alpha_bar_t)", by_way_of_eps),
+    ("x0_from_v", "You divide by sqrt(alpha_bar_t)", by_way_of_eps_by_hand),
+    ("diffusion_loss", "coefficients have the wrong shape", unviewed),
+    ("diffusion_loss", "You drew t yourself", drawn),
+    ("ddim_step", "with the numbers of before", whole_step_from_before),
 ]
 
 
@@ -199,6 +309,40 @@ WRONG = [
 def test_other_ways_to_write_the_right_answer_pass(name):
     for function in RIGHT[name]:
         checks.REGISTRY[name](function)
+
+
+def in_double(value, exact):
+    """The same input in float64; with `exact` a schedule is worked out anew from its beta, not cast."""
+    if isinstance(value, schedules.Schedule):
+        doubled = schedules.Schedule.from_beta(value.beta[1:], value.name, torch.float64)
+        return doubled if exact else value.to(dtype=torch.float64)
+    return value.double() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
+def test_the_right_answer_passes_however_it_is_rounded(exercise, exact):
+    assert exercise.name in RIGHT
+    exercise(lambda *args: exercise.solution(*(in_double(value, exact) for value in args)).float())
+
+
+def test_a_loss_through_which_no_gradient_flows_is_told():
+    right = checks.diffusion_loss.solution
+
+    def blind(x_0, u, eps, model, s):
+        with torch.no_grad():
+            return right(x_0, u, eps, model, s)
+
+    for cut in (blind, lambda *args: right(*args).detach(), lambda *args: torch.tensor(right(*args).tolist())):
+        assert "no gradient reaches the network" in verdict(checks.diffusion_loss, cut)
+    with torch.no_grad():  # the notebook's own mode does not matter
+        checks.diffusion_loss(right)
+        assert not torch.is_grad_enabled()
+
+
+def test_a_tuple_of_mean_and_variance_is_told_without_a_hint_about_numbers():
+    text = verdict(checks.posterior, lambda *args: tuple(checks.posterior.solution(*args)))
+    assert "got a tuple of 2: one tensor is asked for, see torch.stack" in text and "Hint" not in text
 
 
 @pytest.mark.parametrize(("name", "said", "function"), WRONG)
@@ -253,10 +397,11 @@ def broken_versions(right):
         "zeros": (after(torch.zeros_like), ""),
         "ones": (after(torch.ones_like), ""),
         "negative": (after(torch.neg), ""),
-        "numpy": (after(lambda out: out.numpy()), "numpy.ndarray"),
+        "numpy": (after(lambda out: out.detach().numpy()), "numpy.ndarray"),
         "list": (after(lambda out: out.tolist()), "builtins.list"),
-        "tuple": (after(lambda out: (out,)), "builtins.tuple"),
-        "number": (after(lambda out: float(out.sum())), "builtins.float"),
+        "tuple": (after(lambda out: (out,)), "got a tuple of 1: one tensor is asked for, see torch.stack"),
+        "list of tensors": (after(lambda out: [out, out]), "got a list of 2: one tensor is asked for"),
+        "number": (after(lambda out: out.sum().item()), "builtins.float"),
         "double": (after(torch.Tensor.double), "wrong dtype"),
         "half": (after(lambda out: out.half()), "wrong dtype"),
         "integers": (after(lambda out: out.long()), "wrong dtype"),

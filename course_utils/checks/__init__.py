@@ -8,8 +8,10 @@ from course_utils.checks import (
     cats,
     cats_loss,
     cats_sampling,
-    derivation,
-    derivation_loss,
+    cats_velocity,
+    derivation_kl,
+    derivation_posterior,
+    derivation_x0,
     toy_forward,
     toy_ideal,
     toy_reverse,
@@ -19,7 +21,11 @@ from course_utils.checks.engine import Case, CheckFailed, Exercise, Mistake
 __all__ = ["REGISTRY", "Case", "CheckFailed", "Exercise", "Mistake"]
 
 REGISTRY: dict[str, Exercise] = {}
-for _module in (toy_forward, toy_reverse, toy_ideal, derivation_loss, derivation, cats, cats_loss, cats_sampling):
+for _module in (
+    *(toy_forward, toy_reverse, toy_ideal),
+    *(derivation_kl, derivation_posterior, derivation_x0),
+    *(cats, cats_loss, cats_velocity, cats_sampling),
+):
     for _exercise in _module.EXERCISES:
         if _exercise.name in REGISTRY:
             raise ImportError(f"two exercises are called {_exercise.name}: names are unique in the whole course")

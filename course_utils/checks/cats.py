@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from course_utils.checks.engine import Case, Exercise, Mistake
+from course_utils.checks.engine import Case, Exercise, Mistake, Tolerance
 
 # 1 from_pixels -------------------------------------------------------------------------------------------------------
 
@@ -38,7 +38,7 @@ def _pixels_cases(generator: torch.Generator) -> list[Case]:
         ("wide pictures", (3, 4, 6, 3)),
         ("a single square picture", (1, 8, 8, 3)),
         ("pictures as high and wide as they have channels", (2, 3, 3, 3)),
-        ("tall grey pictures", (4, 5, 2, 1)),
+        ("tall pictures", (4, 5, 2, 3)),
         ("a single pixel", (1, 1, 1, 3)),
         ("many pictures", (16, 4, 4, 3)),
     ):
@@ -95,7 +95,11 @@ FROM_PIXELS = Exercise(
             "not scaled",
             "Your levels still run to 255 or so: beside them noise of deviation 1 is nothing.",
             "what the level 255 becomes",
-            (_scaled(lambda p: p.float()), _scaled(lambda p: p.float() - 127.5), _scaled(lambda p: p.float() - 1)),
+            (
+                _scaled(lambda p: p.float()),
+                *(_scaled(lambda p, level=level: p.float() - level) for level in (1, 127, 127.5, 128)),
+                _scaled(lambda p: 2 * p.float() - 255),
+            ),
         ),
         Mistake(
             "bytes overflow",
@@ -106,6 +110,9 @@ FROM_PIXELS = Exercise(
                 _scaled(lambda p: (p - 127) / 128),
                 _scaled(lambda p: (p - 128) / 128),
                 _scaled(lambda p: (p - 127) / 127.5),
+                _scaled(lambda p: p - 127),
+                _scaled(lambda p: p - 128),
+                _scaled(lambda p: 2 * p - 255),
             ),
         ),
         Mistake(
@@ -171,9 +178,16 @@ EMA_UPDATE = Exercise(
             (_kept(lambda d, n: 1 - _ramp(d, n)), _kept(lambda d, n: 1 - d)),
         ),
         Mistake(
-            "no ramp",
-            "You used decay from the first step on: then the random first weights stay in the average for thousands "
-            "of steps. Early on, the share kept is (1 + step) / (10 + step), where that is smaller.",
+            "brackets of the ramp",
+            "Your ramp is right at step 0 and far too large at step 1: a sum below a fraction bar needs its brackets.",
+            "how Python reads (1 + step) / 10 + step",
+            (_kept(lambda d, n: min(d, (1 + n) / 10 + n)),),
+        ),
+        Mistake(
+            "no ramp",  # 1 + step / 10 + step is never below 1, so that nothing tells it from this
+            "Your share is decay from the first step on: then the random first weights stay in the average for "
+            "thousands of steps. Early on, the share is (1 + step) / (10 + step), where that is smaller. If your code "
+            "has this ramp, check its brackets.",
             "what the share must be at step 0",
             (_kept(lambda d, n: d),),
         ),
@@ -230,6 +244,7 @@ EMA_UPDATE = Exercise(
         ),
     ),
     hint="at step 0 the share kept is 1/10 (if decay allows it); when average and weights agree, nothing moves",
+    tolerance=Tolerance(absolute=1e-6),  # each weight is compared by itself, and a small one may be a difference
 )
 
 EXERCISES = (FROM_PIXELS, EMA_UPDATE)

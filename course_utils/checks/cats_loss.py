@@ -3,20 +3,23 @@
 import torch
 from torch import Tensor
 
-from course_utils import schedules
+from course_utils import diffusion, schedules
 from course_utils.checks.engine import Case, Exercise, Mistake
 from course_utils.checks.toy_forward import pick
 from course_utils.schedules import Schedule
 
 
 class Probe:
-    """Stands in for a network: an answer that depends on every pixel and on every image's own t."""
+    """Stands in for a network: an answer that depends on every pixel, on every image's own t and on a weight."""
+
+    def __init__(self):
+        self.weight = torch.tensor(0.6, requires_grad=True)
 
     def __call__(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         if not isinstance(t, Tensor) or t.shape != (len(x_t),) or t.is_floating_point():
             what = f"{t.dtype} of shape {tuple(t.shape)}" if isinstance(t, Tensor) else type(t).__name__
             raise ValueError(f"the model takes t as ({len(x_t)},) whole numbers, one per image; it got {what}")
-        return 0.6 * x_t - 0.8 * torch.cos(0.7 * t.to(x_t.dtype)).view(-1, *[1] * (x_t.ndim - 1))
+        return self.weight * x_t - 0.8 * torch.cos(0.7 * t.to(x_t.dtype)).view(-1, *[1] * (x_t.ndim - 1))
 
 
 def _draw_t(u: Tensor, s: Schedule) -> Tensor:
@@ -27,17 +30,29 @@ def _mean_square(error: Tensor) -> Tensor:
     return error.square().flatten(1).mean(1)
 
 
-def _noised(x_0: Tensor, t: Tensor, eps: Tensor, s: Schedule) -> Tensor:
-    return pick(s.alpha_bar, t, x_0).sqrt() * x_0 + pick(s.sigma, t, x_0) * eps
+def _mixed(of_x=lambda b, a: a.sqrt(), of_eps=lambda b, a: (1 - a).sqrt(), get=pick, noise=lambda eps: eps):
+    """Return f(x_0, t, eps, schedule), which noises x_0, from its two coefficients in (beta_t, alpha_bar_t)."""
+
+    def noised(x_0: Tensor, t: Tensor, eps: Tensor, s: Schedule) -> Tensor:
+        b, a = get(s.beta, t, x_0), get(s.alpha_bar, t, x_0)
+        return of_x(b, a) * x_0 + of_eps(b, a) * noise(eps)
+
+    return noised
 
 
-def _loss(times=_draw_t, noised=_noised, target=lambda x_0, x_t, eps, t, s: eps, reduce=_mean_square):
-    """Return f(x_0, u, eps, model, schedule) from its four parts."""
+def _loss(
+    times=_draw_t,
+    noised=diffusion.q_sample,
+    target=lambda x_0, x_t, eps, t, s: eps,
+    reduce=_mean_square,
+    told=lambda t: t,
+):
+    """Return f(x_0, u, eps, model, schedule) from its parts."""
 
     def answer(x_0: Tensor, u: Tensor, eps: Tensor, model, s: Schedule) -> Tensor:
         t = times(u, s)
         x_t = noised(x_0, t, eps, s)
-        return reduce(model(x_t, t) - target(x_0, x_t, eps, t, s))
+        return reduce(model(x_t, told(t)) - target(x_0, x_t, eps, t, s))
 
     return answer
 
@@ -138,6 +153,61 @@ DIFFUSION_LOSS = Exercise(
             (_loss(noised=lambda x_0, t, eps, s: x_0 + eps),),
         ),
         Mistake(
+            "network told another level",
+            "The network is told another t than that of the picture it is shown: it would look for the wrong noise.",
+            "the second argument of the model; its t is that of the schedule",
+            (_loss(told=lambda t: t - 1), _loss(told=lambda t: t + 1)),
+        ),
+        Mistake(
+            "own timesteps",
+            "You drew t yourself; it has to be worked out from u, which is handed in as the source of chance.",
+            "the arguments of diffusion_loss",
+            tuple(
+                _loss(lambda u, s, low=low, high=high: torch.randint(low, s.T + high, u.shape))
+                for low, high in ((1, 1), (0, 0), (0, 1))
+            ),
+        ),
+        Mistake(
+            "own noise",
+            "You drew new noise inside the function; the noise to use is handed in as eps.",
+            "the arguments of diffusion_loss, wherever noise stands in your code",
+            (
+                lambda x_0, u, eps, model, s: _loss()(x_0, u, torch.randn_like(eps), model, s),
+                _loss(noised=_mixed(noise=torch.randn_like)),
+                _loss(target=lambda x_0, x_t, eps, t, s: torch.randn_like(eps)),
+            ),
+        ),
+        Mistake(
+            "alpha for alpha_bar",
+            "You noised with alpha_t or beta_t, the numbers of one step; x_t lies t steps from x_0.",
+            "which array of the schedule says how much of x_0 is left after t steps",
+            (
+                _loss(noised=_mixed(lambda b, a: (1 - b).sqrt(), lambda b, a: b.sqrt())),
+                _loss(noised=_mixed(lambda b, a: (1 - b).sqrt())),
+                _loss(noised=_mixed(of_eps=lambda b, a: b.sqrt())),
+            ),
+        ),
+        Mistake(
+            "missing square root",
+            "You noised without a square root: alpha_bar_t and 1 - alpha_bar_t are variances.",
+            "Eq. 4, or diffusion.q_sample",
+            (
+                _loss(noised=_mixed(lambda b, a: a, lambda b, a: 1 - a)),
+                _loss(noised=_mixed(of_eps=lambda b, a: 1 - a)),
+                _loss(noised=_mixed(lambda b, a: a)),
+            ),
+        ),
+        Mistake(
+            "wrong broadcast shape",
+            "The coefficients have the wrong shape to multiply the batch: each must meet its own image.",
+            "how broadcasting lines up (B,) with (B, 3, H, W): from the right, so B meets W",
+            (
+                _loss(noised=_mixed(get=lambda v, t, x: v[t])),
+                _loss(noised=_mixed(get=lambda v, t, x: v[t].view(-1, 1))),
+                _loss(noised=_mixed(get=lambda v, t, x: v[t].view(-1, 1, 1))),
+            ),
+        ),
+        Mistake(
             "sum for mean",
             "You added the squares up. The mean over channels, rows and columns is asked for: the same learning rate "
             "then fits any size of picture.",
@@ -162,6 +232,12 @@ DIFFUSION_LOSS = Exercise(
                 _loss(reduce=lambda error, axes=axes: error.square().mean(axes))
                 for axes in ((2, 3), (1, 2), (0, 1, 2), (0, 2, 3), 1)
             ),
+        ),
+        Mistake(
+            "mean before the square",
+            "You squared the mean, in which errors of both signs cancel; the mean of the squares is asked for.",
+            "the order of the two operations in L_simple",
+            (_loss(reduce=lambda error: error.flatten(1).mean(1).square()),),
         ),
         Mistake(
             "not squared",

@@ -1,120 +1,11 @@
-"""Exercises 4 and 5 of notebook 03: the picture behind a velocity, and one long step of DDIM."""
+"""Exercise 5 of notebook 03: one long step of DDIM."""
 
 import torch
 from torch import Tensor
 
 from course_utils import schedules
 from course_utils.checks.engine import Case, Exercise, Mistake
-from course_utils.checks.toy_forward import noised, per_example, pick
 from course_utils.schedules import Schedule
-
-# 4 x0_from_v ---------------------------------------------------------------------------------------------------------
-
-
-def _clip(x0_hat: Tensor) -> Tensor:
-    return x0_hat.clamp(-1, 1)
-
-
-def _clipped(x_t: Tensor, t: Tensor, v_hat: Tensor, s: Schedule, get=pick) -> Tensor:
-    return _clip(get(s.alpha_bar, t, x_t).sqrt() * x_t - get(s.sigma, t, x_t) * v_hat)
-
-
-def _of(formula, after=_clip):
-    """Return an x0_from_v from a function of (x_t, v_hat, beta_t, alpha_bar_t), and what is done to its result."""
-    return lambda x_t, t, v_hat, s: after(formula(x_t, v_hat, pick(s.beta, t, x_t), pick(s.alpha_bar, t, x_t)))
-
-
-def _both(formula) -> tuple:
-    return _of(formula), _of(formula, lambda x0_hat: x0_hat)
-
-
-def _right(x: Tensor, v: Tensor, b: Tensor, a: Tensor) -> Tensor:
-    return a.sqrt() * x - (1 - a).sqrt() * v
-
-
-X0_FROM_V = Exercise(
-    "x0_from_v",
-    _clipped,
-    noised(("x_t", "v_hat")),
-    (
-        Mistake(
-            "not clipped",
-            "Your x0_hat leaves [-1, 1]: no picture lives there, and the sampler would carry the error on.",
-            "the last sentence of the exercise",
-            (_of(_right, lambda x0_hat: x0_hat),),
-        ),
-        Mistake(
-            "clipped to another range",
-            "You clipped to another range than that of our pictures, or on one side only.",
-            "which numbers stand for black and white",
-            (
-                _of(_right, lambda x0_hat: x0_hat.clamp(0, 1)),
-                _of(_right, lambda x0_hat: x0_hat.clamp(max=1)),
-                _of(_right, lambda x0_hat: x0_hat.clamp(min=-1)),
-            ),
-        ),
-        Mistake(
-            "squeezed for clipped",
-            "You squeezed the whole picture into the range; only what lies outside it should change.",
-            "a pixel of 0.5 beside one of 2: what becomes of each?",
-            (
-                _of(_right, torch.tanh),
-                _of(_right, lambda x0_hat: x0_hat / x0_hat.abs().max()),
-                _of(_right, lambda x0_hat: x0_hat / x0_hat.abs().max().clamp(min=1)),
-            ),
-        ),
-        Mistake(
-            "sign",
-            "A sign is wrong. Put v = sqrt(alpha_bar) eps - sigma x_0 and x_t into your line: eps has to cancel.",
-            "the two terms with eps",
-            _both(lambda x, v, b, a: a.sqrt() * x + (1 - a).sqrt() * v)
-            + _both(lambda x, v, b, a: (1 - a).sqrt() * v - a.sqrt() * x),
-        ),
-        Mistake(
-            "coefficients swapped",
-            "The two coefficients are swapped.",
-            "t = 1, where x_t is almost x_0: which coefficient is almost 1?",
-            _both(lambda x, v, b, a: (1 - a).sqrt() * x - a.sqrt() * v),
-        ),
-        Mistake(
-            "v taken for eps",
-            "You treated v_hat as eps_hat. This network predicts the velocity, and nothing is divided.",
-            "what `model.predicts` says, and the definition of v",
-            _both(lambda x, v, b, a: (x - (1 - a).sqrt() * v) / a.sqrt()),
-        ),
-        Mistake(
-            "eps returned",
-            "That is the other half, eps_hat = sigma x_t + sqrt(alpha_bar) v_hat: the noise, not the picture.",
-            "which of the two unknowns your combination removes",
-            _both(lambda x, v, b, a: (1 - a).sqrt() * x + a.sqrt() * v),
-        ),
-        Mistake(
-            "only v solved",
-            "You solved the definition of v for x_0 and put x_t in the place of eps: they are not the same.",
-            "the two equations: x_t and v each mix x_0 and eps",
-            _both(lambda x, v, b, a: (a.sqrt() * x - v) / (1 - a).sqrt()),
-        ),
-        Mistake(
-            "missing square root",
-            "A square root is missing: alpha_bar_t and 1 - alpha_bar_t are variances, the coefficients their roots.",
-            "sigma_t^2 + alpha_bar_t = 1: what are the two coefficients?",
-            _both(lambda x, v, b, a: a * x - (1 - a) * v)
-            + _both(lambda x, v, b, a: a.sqrt() * x - (1 - a) * v)
-            + _both(lambda x, v, b, a: a * x - (1 - a).sqrt() * v),
-        ),
-        Mistake(
-            "beta for alpha_bar",
-            "You used beta_t or alpha_t, the numbers of one step, where alpha_bar_t belongs.",
-            "how many steps lie between x_0 and x_t",
-            _both(lambda x, v, b, a: (1 - b).sqrt() * x - b.sqrt() * v)
-            + _both(lambda x, v, b, a: a.sqrt() * x - b.sqrt() * v),
-        ),
-        *per_example(_clipped, "Eq. 4"),
-    ),
-    hint="noise a picture, work out its true velocity with diffusion.v_target, and hand both over: it must come back",
-)
-
-# 5 ddim_step ---------------------------------------------------------------------------------------------------------
 
 
 def _implied(x: Tensor, x0_hat: Tensor, a: Tensor) -> Tensor:
@@ -195,10 +86,26 @@ DDIM_STEP = Exercise(
             "Eq. 4 at level t, solved for eps",
             (
                 lambda x_t, t, before, x0_hat, s: _land(
+                    x0_hat, _implied(x_t, x0_hat, s.alpha_bar[before]), s.alpha_bar[before]
+                ),
+                lambda x_t, t, before, x0_hat, s: _land(
                     x0_hat, (x_t - s.alpha_bar[before].sqrt() * x0_hat) / s.sigma[t], s.alpha_bar[before]
                 ),
                 lambda x_t, t, before, x0_hat, s: _land(
                     x0_hat, (x_t - s.alpha_bar[t].sqrt() * x0_hat) / s.sigma[before], s.alpha_bar[before]
+                ),
+            ),
+        ),
+        Mistake(
+            "landed between the levels",
+            "Where you land, one of the two coefficients is still that of level t.",
+            "the coefficients of the second line: do they belong to one level?",
+            (
+                lambda x_t, t, before, x0_hat, s: (
+                    s.alpha_bar[t].sqrt() * x0_hat + s.sigma[before] * _implied(x_t, x0_hat, s.alpha_bar[t])
+                ),
+                lambda x_t, t, before, x0_hat, s: (
+                    s.alpha_bar[before].sqrt() * x0_hat + s.sigma[t] * _implied(x_t, x0_hat, s.alpha_bar[t])
                 ),
             ),
         ),
@@ -238,6 +145,18 @@ DDIM_STEP = Exercise(
                 _step(eps=lambda x, x_0, a: (x - a.sqrt() * x_0) / (1 - a)),
                 _step(eps=lambda x, x_0, a: (x - a * x_0) / (1 - a).sqrt()),
                 _step(eps=lambda x, x_0, a: (x - a * x_0) / (1 - a)),
+                _step(lambda x, x_0, a: (x - a * x_0) / (1 - a), lambda x_0, e, a: a * x_0 + (1 - a) * e),
+                _step(lambda x, x_0, a: (x - a * x_0) / (1 - a).sqrt(), lambda x_0, e, a: a * x_0 + (1 - a).sqrt() * e),
+                _step(lambda x, x_0, a: (x - a.sqrt() * x_0) / (1 - a), lambda x_0, e, a: a.sqrt() * x_0 + (1 - a) * e),
+            ),
+        ),
+        Mistake(
+            "brackets forgotten",
+            "Only one of the two terms is divided in your noise: in Python a / binds tighter than a -.",
+            "the brackets: what exactly equals the noise as it stands in x_t?",
+            (
+                _step(eps=lambda x, x_0, a: x - a.sqrt() * x_0 / (1 - a).sqrt()),
+                _step(eps=lambda x, x_0, a: x / (1 - a).sqrt() - a.sqrt() * x_0),
             ),
         ),
         Mistake(
@@ -288,4 +207,4 @@ DDIM_STEP = Exercise(
     hint="noise a picture to levels t and before with one eps: given the true x_0, your step links the two",
 )
 
-EXERCISES = (X0_FROM_V, DDIM_STEP)
+EXERCISES = (DDIM_STEP,)

@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -39,19 +39,34 @@ class Mistake:
     """A wrong answer that people really give: what they did, where to look, and functions that do the same.
 
     `look` must point without giving the solution away. An answer may raise: the exception is then part of the picture.
+    slack(case) is how far a mistake of rounding may lie from `answers`: no two ways to write it round alike.
     """
 
     name: str
     message: str
     look: str
     answers: tuple[Callable, ...]
+    slack: Callable[[Case], float] = lambda case: 0.0
+
+
+class Tolerance(NamedTuple):
+    """How far right answers may differ: `relative` to the largest entry of each example, or `absolute`.
+
+    Each entry of a vector is an example of its own. absolute is for answers in which larger terms may cancel.
+    """
+
+    relative: float = 2e-4
+    absolute: float = 1e-9
+
+
+ROUNDING = Tolerance()
 
 
 @dataclass(frozen=True)
 class Exercise:
     """A function that the student writes, and all that is needed to judge it; call it with the student's function.
 
-    cases draws the inputs from a seeded generator. tolerance is relative to the largest entry of each example.
+    cases draws the inputs from a seeded generator. A gradient that the solution's value has is asked for, too.
     Calling it prints one line when the answer is right. Raises CheckFailed when it is wrong and NotImplementedError,
     naming the exercise, when it is still the stub.
     """
@@ -61,7 +76,7 @@ class Exercise:
     cases: Callable[[torch.Generator], list[Case]]
     mistakes: tuple[Mistake, ...]
     hint: str
-    tolerance: float = 2e-4
+    tolerance: Tolerance = ROUNDING
 
     def __repr__(self) -> str:
         return f"<homework check: checks.{self.name}({self.name}) judges your function>"
@@ -102,22 +117,31 @@ class Exercise:
                 "  Look at: operations such as +=, *= or those that end in an underscore"
             )
         if not wrong:
-            return None
+            return no_gradient(self.name, got, expected)
         first, right = wrong[0], len(cases) - len(wrong)
         text = f"{self.name}: {faults[first]}\n  Input {first + 1} of {len(cases)}: {describe(cases[first])}"
         if right:
             text += f". Right on {right} of {len(cases)} inputs"
         if got[first].error:
             text += student_line(got[first].error, function)
+        elif not isinstance(got[first].value, Tensor):
+            return CheckFailed(text)  # the hint is about numbers
         return CheckFailed(f"{text}\n  Hint: {self.hint}")
 
     def recognise(self, got: list["Outcome"], cases: list[Case]) -> Mistake | None:
         """Return the mistake that explains every outcome, or None: agreement on some inputs only is not enough."""
         for mistake in self.mistakes:
             for answer in mistake.answers:
-                if all(same(g, outcome(answer, case), self.tolerance) for g, case in zip(got, cases, strict=True)):
+                if all(self.shows(mistake, answer, case, g) for g, case in zip(got, cases, strict=True)):
                     return mistake
         return None
+
+    def shows(self, mistake: Mistake, answer: Callable, case: Case, got: "Outcome") -> bool:
+        """Return whether one outcome is that of one answer of a mistake."""
+        relative, absolute = self.tolerance
+        if getattr(got.value, "dtype", None) is torch.float32:  # another dtype is a fault of its own
+            absolute += mistake.slack(case)
+        return same(got, outcome(answer, case), Tolerance(relative, absolute))
 
 
 @dataclass(frozen=True)
@@ -152,13 +176,15 @@ def untouched(now: Any, before: Any) -> bool:
     return True
 
 
-def fault(got: Outcome, expected: Tensor, tolerance: float) -> str | None:
+def fault(got: Outcome, expected: Tensor, tolerance: Tolerance) -> str | None:
     """Say what is wrong with one outcome, from the coarse (an exception) to the fine (one element), or None."""
     value = got.value
     if got.error is not None:
         return f"{type(got.error).__name__} in your code: {got.error}"
     if value is None:
         return "your function returned nothing (None). Is there a return?"
+    if isinstance(value, tuple | list) and value and all(isinstance(part, Tensor) for part in value):
+        return f"got a {type(value).__name__} of {len(value)}: one tensor is asked for, see torch.stack"
     if not isinstance(value, Tensor):
         return f"expected a torch.Tensor, got {type(value).__module__}.{type(value).__qualname__}"
     if value.shape != expected.shape:
@@ -181,14 +207,24 @@ def fault(got: Outcome, expected: Tensor, tolerance: float) -> str | None:
     )
 
 
-def close(a: Tensor, b: Tensor, tolerance: float) -> Tensor:
+def no_gradient(name: str, got: list[Outcome], expected: list[Tensor]) -> CheckFailed | None:
+    """Return the failure of right numbers through which no gradient flows though it should, or None."""
+    if all(g.value.requires_grad or not e.requires_grad for g, e in zip(got, expected, strict=True)):
+        return None
+    return CheckFailed(
+        f"{name}: your numbers are right, but no gradient reaches the network through them: training would change "
+        "nothing.\n  Look at: what cuts the graph, such as detach(), .data, item() or torch.no_grad()"
+    )
+
+
+def close(a: Tensor, b: Tensor, tolerance: Tolerance) -> Tensor:
     """Compare elementwise, relative to the largest entry of each example of b: rounding grows with that entry."""
     a, b = a.detach().double(), b.detach().double()
     scale = b.abs().flatten(1).amax(1).view(-1, *[1] * (b.ndim - 1)) if b.ndim > 1 else b.abs()
-    return ((a - b).abs() <= tolerance * scale + 1e-9) | (a == b) | (a.isnan() & b.isnan())
+    return ((a - b).abs() <= tolerance.relative * scale + tolerance.absolute) | (a == b) | (a.isnan() & b.isnan())
 
 
-def same(a: Outcome, b: Outcome, tolerance: float) -> bool:
+def same(a: Outcome, b: Outcome, tolerance: Tolerance) -> bool:
     """Return whether two wrong answers show the same picture: the same kind of exception, or equal values."""
     if a.error is not None or b.error is not None:
         return type(a.error) is type(b.error) and _numbers(a.error) == _numbers(b.error)
@@ -234,12 +270,13 @@ def student_line(error: BaseException, function: Callable) -> str:
 
 @contextlib.contextmanager
 def isolated() -> Iterator[None]:
-    """Leave no trace: put back the random states, the gradient mode, the default dtype and device."""
+    """Start from the defaults and leave no trace: put back random states, gradient mode, default dtype and device."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 (students use it)
     grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
     np.random.seed(SEED)  # noqa: NPY002
     random.seed(SEED)
+    torch.set_grad_enabled(True)
     torch.set_default_dtype(torch.float32)
     try:
         with torch.device("cpu"):

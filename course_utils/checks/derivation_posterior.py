@@ -1,14 +1,11 @@
-"""Exercises 2 and 4 of notebook 02: the posterior of one step, and the score; derivation_loss holds the other two."""
+"""Exercise 2 of notebook 02: the posterior of one step."""
 
 import torch
 from torch import Tensor
 
 from course_utils import schedules
 from course_utils.checks.engine import Case, Exercise, Mistake
-from course_utils.checks.toy_forward import noised, per_example, pick
 from course_utils.schedules import Schedule
-
-# 2 posterior ---------------------------------------------------------------------------------------------------------
 
 
 def _factors(s: Schedule, t: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -36,6 +33,39 @@ def _posterior(mean=_mean, variance=_variance, factors=_factors):
         return _both(mean(x_t, x_0, *four), variance(*four))
 
     return answer
+
+
+def _slipped(
+    root=lambda s, t: s.alpha_bar[t - 1],
+    above=lambda s, t: 1 - s.alpha_bar[t - 1],
+    below=lambda s, t: 1 - s.alpha_bar[t],
+):
+    """Return a posterior with other numbers under the root before x_0, or above and below the fraction bars."""
+
+    def answer(x_t: Tensor, t: int, x_0: Tensor, s: Schedule) -> Tensor:
+        up, down = above(s, t), below(s, t)
+        of_x_0, of_x_t = root(s, t).sqrt() * s.beta[t], s.alpha[t].sqrt() * up
+        return _both((of_x_0 * x_0 + of_x_t * x_t) / down, up / down * s.beta[t])
+
+    return answer
+
+
+def _either(wrong) -> tuple:
+    """A slip made in mean and variance, in the mean alone, in the variance alone."""
+    right = _posterior()
+    return (
+        wrong,
+        lambda *args: torch.stack([wrong(*args)[0], right(*args)[1]]),
+        lambda *args: torch.stack([right(*args)[0], wrong(*args)[1]]),
+    )
+
+
+def _one_step(s: Schedule, t: int) -> Tensor:
+    return 1 - s.alpha[t]
+
+
+def _one_step_before(s: Schedule, t: int) -> Tensor:
+    return 1 - s.alpha[t - 1]
 
 
 def _precisions(x: Tensor, x_0: Tensor, b: Tensor, a: Tensor, bar: Tensor, before: Tensor) -> Tensor:
@@ -100,8 +130,21 @@ POSTERIOR = Exercise(
                 _posterior(
                     lambda x, y, b, a, bar, before: (bar.sqrt() * b * y + a.sqrt() * (1 - before) * x) / (1 - bar)
                 ),
-                _posterior(variance=lambda b, a, bar, before: (1 - bar) / (1 - before) * b),
+                *_either(_slipped(above=lambda s, t: 1 - s.alpha_bar[t]))[:2],  # in the variance alone: beta_t
             ),
+        ),
+        Mistake(
+            "fraction upside down",
+            "The fraction in your variance is upside down: knowing x_0 as well makes the variance smaller than beta_t, "
+            "and yours is larger.",
+            "your variance at t = 1, where x_{t-1} is known",
+            (_posterior(variance=lambda b, a, bar, before: (1 - bar) / (1 - before) * b),),
+        ),
+        Mistake(
+            "variance at t = 1",
+            "Your variance at t = 1 is beta_1 and right everywhere else: there x_{t-1} is x_0, which is handed in.",
+            "what is left to be known about x_{t-1} at t = 1",
+            (_posterior(variance=lambda b, a, bar, before: torch.where(before == 1, b, _variance(b, a, bar, before))),),
         ),
         Mistake(
             "off-by-one in t",
@@ -116,12 +159,23 @@ POSTERIOR = Exercise(
             (_posterior(lambda x, y, *f: _mean(y, x, *f)),),
         ),
         Mistake(
+            "1 - alpha for 1 - alpha_bar",
+            "You used 1 - alpha, the noise of one step, where 1 - alpha_bar belongs, that of all steps so far.",
+            "which of the variances in Eq. 7 bear a bar",
+            (
+                *_either(_slipped(above=_one_step_before, below=_one_step)),
+                *_either(_slipped(below=_one_step)),
+                *_either(_slipped(above=_one_step_before)),
+            ),
+        ),
+        Mistake(
             "alpha for alpha_bar",
             "You used alpha_t, one step, where alpha_bar_t or alpha_bar_{t-1} is needed (or the other way round).",
             "which alphas in Eq. 7 bear a bar",
             (
                 _posterior(factors=lambda s, t: (s.beta[t], s.alpha[t], s.alpha[t], s.alpha[t - 1])),
                 _posterior(lambda x, y, b, a, bar, before: _mean(x, y, b, bar, bar, before)),
+                _slipped(root=lambda s, t: s.alpha[t - 1]),
                 _posterior(
                     lambda x, y, b, a, bar, before: (a.sqrt() * b * y + a.sqrt() * (1 - before) * x) / (1 - bar)
                 ),
@@ -178,102 +232,4 @@ POSTERIOR = Exercise(
     hint="begin with t = 1, where x_{t-1} is x_0 itself: the mean must be x_0 and the variance 0",
 )
 
-# 4 score_from_x0 -----------------------------------------------------------------------------------------------------
-
-
-def _score(x_t: Tensor, t: Tensor, x0_hat: Tensor, s: Schedule, get=pick) -> Tensor:
-    return (get(s.alpha_bar, t, x_t).sqrt() * x0_hat - x_t) / (1 - get(s.alpha_bar, t, x_t))
-
-
-def _wrong(formula):
-    """Return a wrong score_from_x0 from a function of (x_t, x0_hat, beta_t, alpha_bar_t)."""
-    return lambda x_t, t, x0_hat, s: formula(x_t, x0_hat, pick(s.beta, t, x_t), pick(s.alpha_bar, t, x_t))
-
-
-SCORE_FROM_X0 = Exercise(
-    "score_from_x0",
-    _score,
-    noised(("x_t", "x0_hat")),
-    (
-        Mistake(
-            "sign",
-            "The sign is wrong: your arrows lead away from the data.",
-            "a point x_t to the right of its centre: which way is uphill?",
-            (_wrong(lambda x, y, b, a: (x - a.sqrt() * y) / (1 - a)),),
-        ),
-        Mistake(
-            "minus the noise",
-            "You returned -eps_hat; the score is that divided once more by the noise level.",
-            "the slope of log N(x_t; mean, variance): by what is the distance from the mean divided?",
-            (_wrong(lambda x, y, b, a: (a.sqrt() * y - x) / (1 - a).sqrt()),),
-        ),
-        Mistake(
-            "the noise",
-            "You returned eps_hat; the score points the other way and is divided once more by the noise level.",
-            "Section 10: the slope of log q(x_t | x_0)",
-            (_wrong(lambda x, y, b, a: (x - a.sqrt() * y) / (1 - a).sqrt()),),
-        ),
-        Mistake(
-            "x_0 not scaled",
-            "x0_hat must be scaled by sqrt(alpha_bar_t): the centre of q(x_t | x_0) is not x_0 itself.",
-            "the mean in Eq. 4",
-            (_wrong(lambda x, y, b, a: (y - x) / (1 - a)), _wrong(lambda x, y, b, a: (y - x) / (1 - a).sqrt())),
-        ),
-        Mistake(
-            "missing square root",
-            "A square root is missing: Eq. 4 scales x_0 by sqrt(alpha_bar_t).",
-            "the mean in Eq. 4",
-            (_wrong(lambda x, y, b, a: (a * y - x) / (1 - a)),),
-        ),
-        Mistake(
-            "beta for alpha_bar",
-            "You used beta_t or alpha_t, the numbers of one step, where those of all t steps are needed.",
-            "which density the score belongs to: that of one step, or that of x_t?",
-            (
-                _wrong(lambda x, y, b, a: ((1 - b).sqrt() * y - x) / b),
-                _wrong(lambda x, y, b, a: (a.sqrt() * y - x) / b),
-            ),
-        ),
-        Mistake(
-            "not divided",
-            "The division by the variance is missing: close to the data a small step changes log q(x_t) a lot.",
-            "the slope of -(x - m)^2 / (2 v) in x",
-            (_wrong(lambda x, y, b, a: a.sqrt() * y - x),),
-        ),
-        Mistake(
-            "multiplied",
-            "You multiplied by the variance where the slope of the log density divides by it.",
-            "the slope of -(x - m)^2 / (2 v) in x",
-            (_wrong(lambda x, y, b, a: (a.sqrt() * y - x) * (1 - a)),),
-        ),
-        Mistake(
-            "factor 1/2",
-            "You have half (or twice) the score: the 1/2 of the exponent cancels when the square is differentiated.",
-            "the slope of -(x - m)^2 / (2 v) in x",
-            (
-                _wrong(lambda x, y, b, a: (a.sqrt() * y - x) / (2 * (1 - a))),
-                _wrong(lambda x, y, b, a: 2 * (a.sqrt() * y - x) / (1 - a)),
-            ),
-        ),
-        Mistake(
-            "variance squared",
-            "You divided by (1 - alpha_bar_t)^2; 1 - alpha_bar_t is a variance already.",
-            "the slope of -(x - m)^2 / (2 v) in x",
-            (_wrong(lambda x, y, b, a: (a.sqrt() * y - x) / (1 - a) ** 2),),
-        ),
-        Mistake(
-            "brackets forgotten",
-            "Only one of the two terms is divided in your answer: in Python a / binds tighter than a -.",
-            "the brackets around the distance",
-            (
-                _wrong(lambda x, y, b, a: a.sqrt() * y - x / (1 - a)),
-                _wrong(lambda x, y, b, a: -x - a.sqrt() * y / (1 - a)),
-                _wrong(lambda x, y, b, a: a.sqrt() * y / (1 - a) - x),
-            ),
-        ),
-        *per_example(_score, "Eq. 4"),
-    ),
-    hint="if x0_hat is exactly x_t / sqrt(alpha_bar_t), x_t stands on top of the hill: the score must be 0",
-)
-
-EXERCISES = (POSTERIOR, SCORE_FROM_X0)
+EXERCISES = (POSTERIOR,)

@@ -1,155 +1,21 @@
-"""Exercises 1 and 3 of notebook 02: the divergence of two Gaussians, and the weight of one step in the bound."""
+"""Exercises 3 and 4 of notebook 02, about a network that predicts x_0: its weight in the bound, and its score."""
 
 import torch
 from torch import Tensor
 
-from course_utils import bound, schedules
+from course_utils import schedules
 from course_utils.checks.engine import Case, Exercise, Mistake
-from course_utils.checks.toy_forward import times
+from course_utils.checks.toy_forward import noised, per_example, pick, times
 from course_utils.schedules import Schedule
-
-# 1 gaussian_kl -------------------------------------------------------------------------------------------------------
-
-
-def _kl(m_1: Tensor, v_1: Tensor, m_2: Tensor, v_2: Tensor) -> Tensor:
-    return ((v_1 + (m_1 - m_2) ** 2) / v_2 - 1 - (v_1 / v_2).log()) / 2
-
-
-def _kl_cases(generator: torch.Generator) -> list[Case]:
-    names = ("mean_1", "variance_1", "mean_2", "variance_2")
-
-    def two(shape: tuple[int, ...], low: float, high: float, apart: float = 1.0) -> dict[str, Tensor]:
-        means = [apart * torch.randn(shape, generator=generator) for _ in range(2)]
-        variances = [torch.rand(shape, generator=generator) * (high - low) + low for _ in range(2)]
-        return dict(zip(names, (means[0], variances[0], means[1], 1.3 * variances[1] + 0.1), strict=True))
-
-    one = [torch.tensor([value]) for value in (0.5, 0.25, -1.0, 4.0)]
-    steps = two((6,), 0.002, 0.02, 0.1)
-    return [
-        Case("two bells on a line", dict(zip(names, one, strict=True))),
-        Case("many bells", two((9,), 0.2, 3.0)),
-        Case("points", two((5, 2), 0.2, 3.0)),
-        Case("a single point", two((1, 2), 0.5, 2.0)),
-        Case("images", two((3, 3, 4, 5), 0.2, 3.0)),
-        Case("small variances, as in one step of the chain", {**steps, "variance_2": 2 * steps["variance_1"]}),
-        Case("means far apart", two((4, 2), 0.5, 1.0, 5.0)),
-        Case("equal means", {**(same := two((7,), 0.2, 3.0)), "mean_2": same["mean_1"].clone()}),
-    ]
-
-
-GAUSSIAN_KL = Exercise(
-    "gaussian_kl",
-    bound.gaussian_kl,
-    _kl_cases,
-    (
-        Mistake(
-            "swapped",
-            "The two Gaussians are swapped: you computed KL(2 || 1), and the divergence is not symmetric.",
-            "under which of the two the expectation is taken, and whose variance the squared distance is divided by",
-            (lambda m, v, n, w: _kl(n, w, m, v),),
-        ),
-        Mistake(
-            "factor 1/2 missing",
-            "Your answer is twice too large: the factor 1/2 is missing.",
-            "the log density of a normal distribution, in front of the square and in front of log(2 pi variance)",
-            (lambda m, v, n, w: 2 * _kl(m, v, n, w),),
-        ),
-        Mistake(
-            "log of deviations",
-            "The logarithm is not halved: log(v2 / v1) belongs to deviations, and you were given variances.",
-            "how log sigma and log sigma^2 differ, in front of the logarithm",
-            (lambda m, v, n, w: (w / v).log() + (v + (m - n) ** 2) / (2 * w) - 0.5,),
-        ),
-        Mistake(
-            "deviations for variances",
-            "You took the arguments for deviations (or logarithms) and converted them: they are variances already.",
-            "the names of the arguments",
-            (
-                lambda m, v, n, w: _kl(m, v**2, n, w**2),
-                lambda m, v, n, w: _kl(m, v.sqrt(), n, w.sqrt()),
-                lambda m, v, n, w: _kl(m, v.exp(), n, w.exp()),
-            ),
-        ),
-        Mistake(
-            "1 not subtracted",
-            "The - 1 is missing: two equal Gaussians must have divergence 0, and yours does not vanish.",
-            "your answer for mean_1 = mean_2 and variance_1 = variance_2",
-            (
-                lambda m, v, n, w: _kl(m, v, n, w) + 0.5,
-                lambda m, v, n, w: _kl(m, v, n, w) - 0.5,
-            ),
-        ),
-        Mistake(
-            "sign of the logarithm",
-            "The sign of the logarithm is wrong: a first Gaussian that is too narrow must cost something, too.",
-            "which of the two densities stands in the numerator of the log ratio",
-            (lambda m, v, n, w: _kl(m, v, n, w) + (v / w).log(),),
-        ),
-        Mistake(
-            "no logarithm",
-            "The logarithm of the variances is missing: the normalising constants of the densities do not cancel.",
-            "what stands in front of the exponential in the density of a normal distribution",
-            (lambda m, v, n, w: _kl(m, v, n, w) + (v / w).log() / 2,),
-        ),
-        Mistake(
-            "only the means",
-            "You kept the squared distance of the means only. That is the part that trains a network whose variance is "
-            "fixed (Ho et al. 2020, Eq. 8), but not the divergence.",
-            "two Gaussians with equal means and different variances",
-            (lambda m, v, n, w: (m - n) ** 2 / (2 * w),),
-        ),
-        Mistake(
-            "no means",
-            "The distance of the means is missing.",
-            "two Gaussians with equal variances and different means",
-            (lambda m, v, n, w: _kl(m, v, m, w),),
-        ),
-        Mistake(
-            "wrong variance below",
-            "The squared distance of the means is divided by the first variance.",
-            "in whose log density the square (x - mean)^2 / variance stands after the expectation over the first",
-            (lambda m, v, n, w: _kl(m, v, m, w) + (m - n) ** 2 / (2 * v),),
-        ),
-        Mistake(
-            "distance not squared",
-            "The distance of the means is not squared.",
-            "the expectation of (x - mean_2)^2 under the first Gaussian",
-            (
-                lambda m, v, n, w: _kl(m, v, m, w) + (m - n) / (2 * w),
-                lambda m, v, n, w: _kl(m, v, m, w) + (m - n).abs() / (2 * w),
-            ),
-        ),
-        Mistake(
-            "bits",
-            "You returned bits: the exercise asks for nats, the natural logarithm all through.",
-            "the base of your logarithm",
-            (
-                lambda m, v, n, w: _kl(m, v, n, w) / torch.log(torch.tensor(2.0)),
-                lambda m, v, n, w: _kl(m, v, n, w) + (v / w).log() / 2 - (v / w).log2() / 2,
-            ),
-        ),
-        Mistake(
-            "added up",
-            "You added up (or averaged), which gives the wrong shape: asked for is one divergence per element.",
-            "the shape that the docstring promises",
-            (
-                lambda m, v, n, w: _kl(m, v, n, w).sum(),
-                lambda m, v, n, w: _kl(m, v, n, w).mean(),
-                lambda m, v, n, w: _kl(m, v, n, w).sum(-1),
-            ),
-        ),
-    ),
-    hint="for equal variances only (mean_1 - mean_2)^2 / (2 variance) may be left; for equal Gaussians, 0",
-)
 
 # 3 bound_weight ------------------------------------------------------------------------------------------------------
 
 
-def _weight(formula, pick=lambda values, t: values[t]):
+def _weight(formula, get=lambda values, t: values[t]):
     """Return f(t, schedule) from a function of (beta_t, alpha_t, alpha_bar_t, alpha_bar_{t-1})."""
 
     def answer(t: Tensor, s: Schedule) -> Tensor:
-        return formula(*(pick(values, t) for values in (s.beta, s.alpha, s.alpha_bar)), pick(s.alpha_bar, t - 1))
+        return formula(*(get(values, t) for values in (s.beta, s.alpha, s.alpha_bar)), get(s.alpha_bar, t - 1))
 
     return answer
 
@@ -195,6 +61,12 @@ BOUND_WEIGHT = Exercise(
             "That is the weight of Eq. 12, for the error of eps_hat; asked for is the one for the error of x0_hat.",
             "which coefficient of Eq. 7 is multiplied by x_0",
             (_weight(lambda b, a, bar, before: b / (2 * a * (1 - bar))),),
+        ),
+        Mistake(
+            "divided by SNR",
+            "You divided the weight of Eq. 12 by the signal-to-noise ratio: that is the way from x0_hat to eps_hat.",
+            "Eq. 4 at t = 1: does a small error of x0_hat mean a small or a large one of eps_hat?",
+            (_weight(lambda b, a, bar, before: b / (2 * a * bar)),),
         ),
         Mistake(
             "coefficient not squared",
@@ -290,4 +162,108 @@ BOUND_WEIGHT = Exercise(
     hint="write Eq. 8 with both means from Eq. 7, one with x_0, one with x0_hat; put sigma_t^2 = beta_t, and shorten",
 )
 
-EXERCISES = (GAUSSIAN_KL, BOUND_WEIGHT)
+# 4 score_from_x0 -----------------------------------------------------------------------------------------------------
+
+
+def _score(x_t: Tensor, t: Tensor, x0_hat: Tensor, s: Schedule, get=pick) -> Tensor:
+    return (get(s.alpha_bar, t, x_t).sqrt() * x0_hat - x_t) / (1 - get(s.alpha_bar, t, x_t))
+
+
+def _wrong(formula):
+    """Return a wrong score_from_x0 from a function of (x_t, x0_hat, beta_t, alpha_bar_t)."""
+    return lambda x_t, t, x0_hat, s: formula(x_t, x0_hat, pick(s.beta, t, x_t), pick(s.alpha_bar, t, x_t))
+
+
+SCORE_FROM_X0 = Exercise(
+    "score_from_x0",
+    _score,
+    noised(("x_t", "x0_hat")),
+    (
+        Mistake(
+            "sign",
+            "The sign is wrong: your arrows lead away from the data.",
+            "a point x_t to the right of its centre: which way is uphill?",
+            (_wrong(lambda x, y, b, a: (x - a.sqrt() * y) / (1 - a)),),
+        ),
+        Mistake(
+            "minus the noise",
+            "You returned -eps_hat; the score is that divided once more by the noise level.",
+            "the slope of log N(x_t; mean, variance): by what is the distance from the mean divided?",
+            (_wrong(lambda x, y, b, a: (a.sqrt() * y - x) / (1 - a).sqrt()),),
+        ),
+        Mistake(
+            "the noise",
+            "You returned eps_hat; the score points the other way and is divided once more by the noise level.",
+            "Section 10: the slope of log q(x_t | x_0)",
+            (_wrong(lambda x, y, b, a: (x - a.sqrt() * y) / (1 - a).sqrt()),),
+        ),
+        Mistake(
+            "x_0 not scaled",
+            "x0_hat must be scaled by sqrt(alpha_bar_t): the centre of q(x_t | x_0) is not x_0 itself.",
+            "the mean in Eq. 4",
+            (_wrong(lambda x, y, b, a: (y - x) / (1 - a)), _wrong(lambda x, y, b, a: (y - x) / (1 - a).sqrt())),
+        ),
+        Mistake(
+            "missing square root",
+            "A square root is missing: Eq. 4 scales x_0 by sqrt(alpha_bar_t).",
+            "the mean in Eq. 4",
+            (_wrong(lambda x, y, b, a: (a * y - x) / (1 - a)),),
+        ),
+        Mistake(
+            "beta for alpha_bar",
+            "You used beta_t or alpha_t, the numbers of one step, where those of all t steps are needed.",
+            "which density the score belongs to: that of one step, or that of x_t?",
+            (
+                _wrong(lambda x, y, b, a: ((1 - b).sqrt() * y - x) / b),
+                _wrong(lambda x, y, b, a: (a.sqrt() * y - x) / b),
+            ),
+        ),
+        Mistake(
+            "not divided",
+            "The division by the variance is missing: close to the data a small step changes log q(x_t) a lot.",
+            "the slope of -(x - m)^2 / (2 v) in x",
+            (_wrong(lambda x, y, b, a: a.sqrt() * y - x),),
+        ),
+        Mistake(
+            "multiplied",
+            "You multiplied by the variance where the slope of the log density divides by it.",
+            "the slope of -(x - m)^2 / (2 v) in x",
+            (_wrong(lambda x, y, b, a: (a.sqrt() * y - x) * (1 - a)),),
+        ),
+        Mistake(
+            "factor 1/2",
+            "You have half (or twice) the score: the 1/2 of the exponent cancels when the square is differentiated.",
+            "the slope of -(x - m)^2 / (2 v) in x",
+            (
+                _wrong(lambda x, y, b, a: (a.sqrt() * y - x) / (2 * (1 - a))),
+                _wrong(lambda x, y, b, a: 2 * (a.sqrt() * y - x) / (1 - a)),
+            ),
+        ),
+        Mistake(
+            "variance squared",
+            "You divided by (1 - alpha_bar_t)^2; 1 - alpha_bar_t is a variance already.",
+            "the slope of -(x - m)^2 / (2 v) in x",
+            (_wrong(lambda x, y, b, a: (a.sqrt() * y - x) / (1 - a) ** 2),),
+        ),
+        Mistake(
+            "brackets forgotten",
+            "Only one of the two terms is divided in your answer: in Python a / binds tighter than a -.",
+            "the brackets around the distance",
+            (
+                _wrong(lambda x, y, b, a: a.sqrt() * y - x / (1 - a)),
+                _wrong(lambda x, y, b, a: -x - a.sqrt() * y / (1 - a)),
+                _wrong(lambda x, y, b, a: a.sqrt() * y / (1 - a) - x),
+            ),
+        ),
+        Mistake(
+            "x0_hat clipped",
+            "You clipped x0_hat, which is not asked for: points may lie anywhere.",
+            "what the exercise says is done to x0_hat",
+            (lambda x_t, t, x0_hat, s: _score(x_t, t, x0_hat.clamp(-1, 1), s),),
+        ),
+        *per_example(_score, "Eq. 4"),
+    ),
+    hint="if x0_hat is exactly x_t / sqrt(alpha_bar_t), x_t stands on top of the hill: the score must be 0",
+)
+
+EXERCISES = (BOUND_WEIGHT, SCORE_FROM_X0)
