@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from course_utils import checkpoints
 from course_utils.presets import preset
+from course_utils.state import Player, RunState
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -108,7 +109,8 @@ def fit(
         raise ValueError(f"lr must be positive, got {lr}")
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
-    run = _Run(model, lr, ema, state, accelerator)
+    player = Player("model", model, lr, accelerator=accelerator)
+    run = RunState([player], ema, state, columns=3, accelerator=accelerator)
     batch_of = data if callable(data) else lambda step: next(data)
     model.train()
     began, before, saved = time.perf_counter(), run.seconds, time.perf_counter()
@@ -116,9 +118,9 @@ def fit(
         for step in range(run.step + 1, steps + 1):
             now = lr * _ramp(step, steps, warmup, decay)
             batch = batch_of(step)
-            with torch.autocast(run.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-                value = loss(run.model, batch)
-            value, norm = run.gradients(value, clip)
+            with torch.autocast(player.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+                value = loss(player.model, batch)
+            value, norm = player.gradients(value, clip)
             if not (math.isfinite(value) and math.isfinite(norm)):
                 kept = f" and are kept in {state}" if state else ""
                 raise NonFiniteLossError(
@@ -127,103 +129,19 @@ def fit(
                     "inputs that are not finite."
                 )
             run.torn = True  # an interrupt between here and the note must not be written down
-            run.update(now)
+            player.step(now)
+            if ema is not None:
+                ema.update(model)
             seconds = before + time.perf_counter() - began
-            run.note(step, value, now, norm, seconds, _size(batch))
+            run.note(step, seconds, _size(batch), value, now, norm)
             run.torn = False
-            if state and time.perf_counter() - saved > every:
+            if time.perf_counter() - saved > every:
                 run.save()
                 saved = time.perf_counter()
             yield TrainStep(step, value, now, norm, run.seen / seconds, seconds)
     finally:  # also when the caller breaks off, or an error stops the run
-        if state and not run.torn:
+        if not run.torn:
             run.save()
-
-
-class _Run:
-    """What changes while a model trains, and how it is written down."""
-
-    def __init__(self, model: nn.Module, lr: float, ema: EMA | None, path: Path | str | None, accelerator: Any):
-        self.plain, self.ema, self.accelerator = model, ema, accelerator
-        self.path = Path(path) if path else None
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.device = self.parameters[0].device
-        fused = self.device.type in ("cpu", "cuda")
-        self.optimiser = torch.optim.AdamW(self.parameters, lr=lr, fused=fused)
-        self.step = self.seen = 0
-        self.seconds, self.torn = 0.0, False
-        self.history: list[tuple[float, ...]] = []
-        if self.path and self.path.is_file():
-            self.load()
-        self.model = model
-        if accelerator is not None:
-            self.model = accelerator.prepare_model(model)
-            if self.model is not model:  # the wrapper of several processes hides what the network predicts
-                self.model.predicts = model.predicts
-
-    def gradients(self, value: Tensor, clip: float | None) -> tuple[float, float]:
-        """Back-propagate; return the loss (mean over the processes) and the L2 norm of the gradient."""
-        self.optimiser.zero_grad(set_to_none=True)
-        value.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters, math.inf if clip is None else clip)
-        value = value.detach()
-        if self.accelerator is not None:
-            value = self.accelerator.reduce(value, "mean")
-        return value.item(), norm.item()
-
-    def update(self, lr: float) -> None:
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
-        self.optimiser.step()
-        if self.ema is not None:
-            self.ema.update(self.plain)
-
-    def note(self, step: int, loss: float, lr: float, norm: float, seconds: float, examples: int) -> None:
-        processes = 1 if self.accelerator is None else self.accelerator.num_processes
-        self.step, self.seconds, self.seen = step, seconds, self.seen + examples * processes
-        self.history.append((loss, lr, norm, seconds))
-
-    def save(self) -> None:
-        if self.accelerator is not None and not self.accelerator.is_main_process:
-            return
-        parts = {"model": self.plain.state_dict()}
-        if self.ema is not None:
-            parts["ema"] = self.ema.model.state_dict()
-        for i, values in self.optimiser.state_dict()["state"].items():
-            parts[f"optimiser.{i}"] = values
-        tensors = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
-        tensors["history"] = torch.tensor(self.history, dtype=torch.float64).reshape(-1, 4)
-        tensors["rng"] = torch.get_rng_state()  # dropout draws from it
-        facts = {"step": self.step, "seen": self.seen, "seconds": self.seconds}
-        facts["ema_steps"] = self.ema.steps if self.ema is not None else 0
-        checkpoints.write(self.path, tensors, facts)
-
-    def load(self) -> None:
-        tensors, facts = checkpoints.read(self.path)
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}}
-        for name, value in tensors.items():
-            for part in parts:
-                if name.startswith(part + "."):
-                    parts[part][name.removeprefix(part + ".")] = value
-        wanted = {"model": self.plain, "ema": self.ema.model} if self.ema is not None else {"model": self.plain}
-        for part, module in wanted.items():
-            checkpoints.fill(module, parts[part], self.path)
-        moments = self.optimiser.state_dict()
-        for i, parameter in enumerate(self.parameters):
-            names = [name for name in tensors if name.startswith(f"optimiser.{i}.")]
-            if names:
-                values = {name.rsplit(".", 1)[1]: tensors[name] for name in names}
-                # the fused update pairs memory with memory: moments must lie as their weights do (channels_last)
-                moments["state"][i] = {
-                    k: torch.empty_like(parameter).copy_(v) if v.shape == parameter.shape else v
-                    for k, v in values.items()
-                }
-        self.optimiser.load_state_dict(moments)
-        torch.set_rng_state(tensors["rng"])
-        self.step, self.seen, self.seconds = facts["step"], facts["seen"], facts["seconds"]
-        self.history = [tuple(row) for row in tensors["history"].tolist()]
-        if self.ema is not None:
-            self.ema.steps = facts["ema_steps"]
 
 
 def history(state: Path | str) -> Tensor:
