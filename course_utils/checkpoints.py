@@ -25,11 +25,14 @@ class DamagedCheckpointError(ValueError):
 
 
 class Checkpoint(NamedTuple):
-    """A trained network ready for sampling, its schedule, and its card: data, training and measured scores."""
+    """A trained network ready for sampling, its schedule, and its card: data, training and measured scores.
+
+    A generator of a GAN has no schedule: None.
+    """
 
     name: str
     model: nn.Module
-    schedule: Schedule
+    schedule: Schedule | None
     card: dict[str, Any]
 
 
@@ -81,12 +84,13 @@ def fill(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     model.load_state_dict(weights)
 
 
-def export(path: Path, model: nn.Module, schedule: dict[str, Any], card: dict[str, Any]) -> str:
-    """Write `model` in float16 with its configuration, schedule ({"name": ..., "T": ...}) and card; return the SHA-256.
+def export(path: Path, model: nn.Module, schedule: dict[str, Any] | None, card: dict[str, Any]) -> str:
+    """Write `model` in float16 with its configuration and card, and return the SHA-256 of the file.
 
-    Raises ValueError when a weight is not finite, or leaves the range of float16.
+    schedule: {"name": ..., "T": ...}, or None. Raises ValueError when a weight is not finite, or leaves the range of
+    float16.
     """
-    weights = {name: value.half() for name, value in model.state_dict().items()}
+    weights = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
     for name, value in weights.items():
         if not bool(value.isfinite().all()):
             raise ValueError(f"{name} holds a value that is not finite in float16: this model is not worth keeping")
@@ -127,9 +131,9 @@ def load(name: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
     weights, facts = read(path)
     try:
         model = build(facts["config"])
-        schedule = schedules.make(**facts["schedule"])
+        schedule = schedules.make(**facts["schedule"]).to(device) if facts["schedule"] else None
         card = card or facts["card"]
     except KeyError as error:
         raise DamagedCheckpointError(f"{path} lacks {error}: it is not an exported checkpoint") from None
-    fill(model, {key: value.float() for key, value in weights.items()}, path)
-    return Checkpoint(Path(name).stem, model.to(device).eval().requires_grad_(False), schedule.to(device), card)
+    fill(model, {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}, path)
+    return Checkpoint(Path(name).stem, model.to(device).eval().requires_grad_(False), schedule, card)

@@ -9,30 +9,36 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from course_utils import checkpoints, samplers, selfcheck
+from course_utils import adversarial, checkpoints, samplers, selfcheck
 from course_utils.checkpoints import Checkpoint
 from course_utils.schedules import Schedule
 
 
 def images(
     model: nn.Module,
-    schedule: Schedule,
+    schedule: Schedule | None,
     n: int,
     *,
-    sampler: str = "ddim",
-    steps: int | None = 50,
+    sampler: str | None = None,
+    steps: int | None = None,
     guidance: float | None = None,
     **options: Any,
 ) -> Tensor:
     """Generate n images with one of the image networks: (n, 3, S, S) float32 in [-1, 1], on the CPU.
 
-    S is the size in `model.config`. x0_hat is kept in [-1, 1] on the way, where images live. guidance: the scale of
-    `samplers.guided`, for a network with classes and with labels y; None for none. Other options (among them y) and
-    errors as for `samplers.sample`.
+    S is the size in `model.config`. sampler, steps: None for DDIM in 50 steps. x0_hat is kept in [-1, 1] on the way,
+    where images live. guidance: the scale of `samplers.guided`, for a network with classes and with labels y; None for
+    none. Other options (among them y) and errors as for `samplers.sample`. A generator of a GAN (schedule None) draws
+    in one step: it takes y, seed and batch_size, and raises ValueError for more.
     """
-    config = model.config
+    if schedule is None:
+        extra = {"sampler": sampler, "steps": steps, "guidance": guidance}
+        if given := [name for name, value in extra.items() if value is not None]:
+            raise ValueError(f"a GAN draws in one step, without {' and '.join(given)}: leave that out")
+        return adversarial.generate(model, n, **options)
+    config, sampler = model.config, sampler or "ddim"
     shape = (config.channels, config.size, config.size)
-    steps = None if sampler == "ddpm" else steps
+    steps = None if sampler == "ddpm" else 50 if steps is None else steps
     options = {"clip": True, **options}
     if guidance is not None:
         model = samplers.guided(model, guidance)
@@ -70,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("checkpoint", nargs="?", help="a name from --list, or the path of a .safetensors file")
     parser.add_argument("--list", action="store_true", help="print the checkpoints that ship with the course and stop")
     parser.add_argument("--n", type=int, default=64, help="how many images (default: 64)")
-    parser.add_argument("--sampler", default="ddim", help=f"one of {', '.join(samplers.SAMPLERS)} (default: ddim)")
+    parser.add_argument("--sampler", help=f"one of {', '.join(samplers.SAMPLERS)} (default: ddim)")
     parser.add_argument("--steps", type=int, help="evaluations of the network per image (default: 50; ddpm: all T)")
     parser.add_argument("--classes", metavar="A+B", help="classes to draw, in turns (default: all that it knows)")
     parser.add_argument("--guidance", type=float, help="scale of classifier-free guidance, 1 for none (default: none)")
@@ -89,11 +95,11 @@ def main(arguments: list[str] | None = None) -> int:
             raise ValueError("name a checkpoint: --list shows those that ship")
         checkpoint = checkpoints.load(given.checkpoint, given.device or selfcheck.device())
         out = given.out or Path("samples") / checkpoint.name
-        if given.sampler == "ddpm" and given.steps not in (None, checkpoint.schedule.T):
+        if given.sampler == "ddpm" and checkpoint.schedule and given.steps not in (None, checkpoint.schedule.T):
             raise ValueError(f"ddpm takes all {checkpoint.schedule.T} steps: leave --steps out, or take ddim")
         how = {
             "sampler": given.sampler,
-            "steps": 50 if given.steps is None else given.steps,
+            "steps": given.steps,
             "seed": given.seed,
             "batch_size": given.batch_size,
             "guidance": given.guidance,

@@ -13,15 +13,15 @@ from typing import Any
 import torch
 
 from course_utils import checkpoints, recipes, selfcheck, training
-from course_utils.recipes import Recipe
+from course_utils.recipes import BaseRecipe, GANRecipe, Recipe
 
 STATE, MODEL, RECIPE = "state.safetensors", "model.safetensors", "recipe.json"
 
 
-def parse_setting(text: str) -> tuple[str, Any]:
-    """Turn "key=value" into a field of `Recipe` and its typed value; raises ValueError saying what is wrong."""
+def parse_setting(text: str, kind: type[BaseRecipe] = Recipe) -> tuple[str, Any]:
+    """Turn "key=value" into a field of a recipe and its typed value; raises ValueError saying what is wrong."""
     key, equals, value = text.partition("=")
-    kinds = typing.get_type_hints(Recipe)
+    kinds = typing.get_type_hints(kind)
     if not equals or key not in kinds:
         raise ValueError(f"--set {text}: write key=value with key one of {', '.join(kinds)}")
     options = typing.get_args(kinds[key]) or (kinds[key],)
@@ -40,7 +40,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 def run(
     name: str,
-    recipe: Recipe,
+    recipe: BaseRecipe,
     out: Path,
     *,
     resume: bool = False,
@@ -56,6 +56,8 @@ def run(
     resume is False, ValueError when its recipe differs in more than the number of steps, and what `training.fit`
     raises.
     """
+    if init and isinstance(recipe, GANRecipe):
+        raise ValueError("a GAN cannot start from a checkpoint, which holds its generator only")
     accelerator = _accelerator(device)
     if accelerator is not None:
         device, shard = accelerator.device, (accelerator.process_index, accelerator.num_processes)
@@ -104,7 +106,7 @@ def _accelerator(device: str | None) -> Any:
     return Accelerator(cpu=device == "cpu")
 
 
-def _claim(out: Path, recipe: Recipe, init: str | None, resume: bool) -> dict[str, Any]:
+def _claim(out: Path, recipe: BaseRecipe, init: str | None, resume: bool) -> dict[str, Any]:
     """Make `out` the folder of this run, or refuse; return what is known of the weights that it starts from."""
     start: dict[str, Any] = {}
     if init:
@@ -135,14 +137,14 @@ def _export(out, name, recipe, ema, images, record, recent, start) -> None:
         "settings": recipe.as_dict(),
         "data": f"{images.name}, {len(images):,} pictures",
         "classes": list(images.classes),
-        "parameters": sum(p.numel() for p in ema.model.parameters()),
+        "parameters": sum(p.numel() for p in ema.model.parameters()),  # of a GAN: those of the generator
         "steps": record.step,
         "images_seen": round(record.examples_per_s * record.seconds) + start.get("images_seen", 0),
         "minutes": round(record.seconds / 60 + start.get("minutes", 0), 1),
         "loss": round(sum(recent) / len(recent), 5),
         **({"started_from": start} if start else {}),
     }
-    checkpoints.export(out / MODEL, ema.model, {"name": recipe.schedule, "T": recipe.T}, card)
+    checkpoints.export(out / MODEL, ema.model, recipe.schedule_facts(), card)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -161,17 +163,19 @@ def main(arguments: list[str] | None = None) -> int:
     if given.list:
         for name, recipe in recipes.RECIPES.items():
             changed = {f.name: getattr(recipe, f.name) for f in fields(recipe) if getattr(recipe, f.name) != f.default}
-            print(f"{name:18} {', '.join(f'{k}={v}' for k, v in changed.items()) or 'the defaults'}")
+            kind = "GAN" if isinstance(recipe, GANRecipe) else "diffusion"
+            print(f"{name:26}{kind:11}{', '.join(f'{k}={v}' for k, v in changed.items()) or 'the defaults'}")
         return 0
     # schedulers of clusters announce the end by SIGTERM: save and stop, as after Ctrl-C
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if not given.recipe:
             raise ValueError("name a recipe: --list shows them")
-        changes = dict(parse_setting(text) for text in given.set)
+        recipe = recipes.get(given.recipe)
+        changes = dict(parse_setting(text, type(recipe)) for text in given.set)
         if given.steps is not None:
             changes["steps"] = given.steps
-        recipe = recipes.get(given.recipe).changed(**changes)
+        recipe = recipe.changed(**changes)
         out = given.out or Path("runs") / given.recipe
         path = run(
             given.recipe, recipe, out, resume=given.resume, device=given.device, init=given.init, every=given.every

@@ -36,13 +36,14 @@ def measure(checkpoint: Checkpoint, floor: dict[str, Any] | None = None) -> dict
     if floor is None:
         train = named_set(settings["data"], size=settings["size"], split="train")
         floor = metrics.real_floor(train, reference, n, network)
-    scores = metrics.score(sample.images(checkpoint.model, checkpoint.schedule, n, **SAMPLING), reference, network)
+    sampling = SAMPLING if checkpoint.schedule else {"seed": SAMPLING["seed"]}
+    scores = metrics.score(sample.images(checkpoint.model, checkpoint.schedule, n, **sampling), reference, network)
     names = ("fd", "kid", "kid_se", "precision", "recall")
     return {
         "network": network.name,
         "n": n,
         "reference": test.name,
-        "sampling": SAMPLING,
+        "sampling": sampling,
         **{name: round(scores[name], 5) for name in names},
         "floor": {name: round(floor[name], 5) for name in ("fd", "fd_std", "kid", "kid_std", "precision", "recall")},
         "fd_ratio": round(scores["fd"] / floor["fd"], 3),

@@ -1,4 +1,4 @@
-"""Networks, one file each; every model is called as model(x_t, t, y=None) and says what it predicts."""
+"""Networks, one file each; those of diffusion are called as model(x_t, t, y=None) and say what they predict."""
 
 from typing import Any
 
@@ -10,12 +10,13 @@ def build(config: dict[str, Any]) -> nn.Module:
 
     Raises ValueError for an unknown kind or field.
     """
-    from course_utils.models import convnet, mlp, unet
+    from course_utils.models import convnet, dcgan, mlp, unet
 
     kinds = {
         "UNet": (unet.UNet, unet.UNetConfig),
         "ConvNet": (convnet.ConvNet, convnet.ConvNetConfig),
         "MLP": (mlp.MLP, mlp.MLPConfig),
+        "Generator": (dcgan.Generator, dcgan.DCGANConfig),
     }
     fields = dict(config)
     kind = fields.pop("kind")

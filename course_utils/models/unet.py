@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_utils.diffusion import PREDICTS
+from course_utils.models.labels import check_labels
 
 
 @dataclass(frozen=True)
@@ -205,17 +206,11 @@ class UNet(nn.Module):
 
     def _embedding(self, t: Tensor, y: Tensor | None) -> Tensor:
         embedding = self.embed(timestep_features(t, self.config.width, self.config.T))
+        check_labels(y, self.config.classes, null=True)
         if self.classes is None:
-            if y is not None:
-                raise ValueError("y was given, but this network has no classes: build it with UNetConfig(classes=...)")
             return embedding
         if y is None:
             y = torch.full_like(t, self.config.classes)
-        elif len(y) and not 0 <= int(y.min()) <= int(y.max()) <= self.config.classes:
-            raise ValueError(
-                f"labels must lie in 0..{self.config.classes - 1}, or be {self.config.classes} for no class; "
-                f"got {int(y.min())}..{int(y.max())}"
-            )
         return embedding + self.classes(y)
 
 

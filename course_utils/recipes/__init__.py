@@ -1,0 +1,17 @@
+"""Named, complete training configurations on pictures: `python -m course_utils.train NAME`."""
+
+from course_utils.recipes import diffusion, gan
+from course_utils.recipes.base import BaseRecipe
+from course_utils.recipes.diffusion import Batch, Batches, Recipe
+from course_utils.recipes.gan import GANRecipe
+
+RECIPES: dict[str, BaseRecipe] = {**diffusion.RECIPES, **gan.RECIPES}
+
+__all__ = ["RECIPES", "BaseRecipe", "Batch", "Batches", "GANRecipe", "Recipe", "get"]
+
+
+def get(name: str) -> BaseRecipe:
+    """Return a recipe by its name; raises ValueError naming the known ones."""
+    if name not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
+    return RECIPES[name]

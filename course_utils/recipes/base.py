@@ -1,0 +1,87 @@
+"""What all recipes share: their fields as data, and pictures in an order that seed and step alone decide."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from course_utils.data.images import ImageSet
+from course_utils.data.named import named_set
+
+
+@dataclass(frozen=True)
+class BaseRecipe:
+    """A complete run on pictures. data: a name for `named_set`; size: pixels a side; flip: mirror half of the pictures.
+
+    classes: how many labels the network is told, 0 for none. `steps` updates of `batch_size` pictures (over all
+    processes); ema: decay of the moving average of the weights.
+    """
+
+    data: str = "cifar10:cat"
+    size: int = 32
+    batch_size: int = 32
+    steps: int = 20_000
+    ema: float = 0.9995
+    flip: bool = True
+    classes: int = 0
+    seed: int = 0
+
+    def changed(self, **values: Any) -> Self:
+        """Return a copy with some fields changed; raises ValueError for a name that is no field."""
+        known = [f.name for f in fields(self)]
+        if unknown := sorted(set(values) - set(known)):
+            raise ValueError(f"a recipe has no {unknown[0]!r}: choose from {', '.join(known)}")
+        return replace(self, **values)
+
+    def images(self, split: str = "train", *, strict: bool = True) -> ImageSet:
+        """Return the pictures; raises MissingDataError (or, with strict=False, draws them and says so)."""
+        return named_set(self.data, size=self.size, split=split, strict=strict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields, ready for JSON."""
+        return asdict(self)
+
+    def differences(self, stored: dict[str, Any]) -> list[str]:
+        """Return the fields in which a stored `as_dict` differs; one younger than the file had its default there."""
+        own, before = self.as_dict(), type(self)().as_dict() | stored
+        return [name for name, value in before.items() if value != own.get(name)]
+
+
+class Pictures:
+    """A function from the step's number to pictures and labels that depend on seed and step alone.
+
+    So a resumed run sees what an uninterrupted one would, and n processes, each taking its shard of the same batch,
+    see what one process would. Raises ValueError when a batch does not fit the data or the number of processes, or the
+    number of classes is not that of the data.
+    """
+
+    def __init__(self, images: ImageSet, recipe: BaseRecipe, shard: tuple[int, int] = (0, 1)):
+        size, (rank, processes) = recipe.batch_size, shard
+        if not 1 <= size <= len(images):
+            raise ValueError(f"batch_size must lie in 1..{len(images)} (the number of pictures), got {size}")
+        if size % processes:
+            raise ValueError(f"batch_size {size} cannot be shared evenly by {processes} processes")
+        if recipe.classes not in (0, len(images.classes)):
+            raise ValueError(f"the recipe has {recipe.classes} classes, {images.name} has {len(images.classes)}")
+        self.images, self.recipe = images, recipe
+        self.mine = slice(rank * size // processes, (rank + 1) * size // processes)
+        self.per_epoch = len(images) // size
+        self._epoch, self._order = -1, torch.empty(0)
+
+    def pictures(self, step: int) -> tuple[Tensor, Tensor, torch.Generator]:
+        """Return this process's x_0 and y of a step, and the generator for more that the whole batch draws (CPU)."""
+        epoch, position = divmod(step - 1, self.per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, torch.randperm(len(self.images), generator=self.generator(3 * epoch))
+        index = self._order[position * self.recipe.batch_size :][: self.recipe.batch_size]
+        generator = self.generator(3 * step + 1)
+        mirror = torch.rand(len(index), generator=generator) < 0.5
+        x_0, y = self.images[index[self.mine]]
+        if self.recipe.flip:
+            x_0 = torch.where(mirror[self.mine, None, None, None], x_0.flip(-1), x_0)
+        return x_0, y, generator
+
+    def generator(self, number: int, device: torch.device | str = "cpu") -> torch.Generator:
+        """Return a generator of its own for each number: 3 n orders epoch n, 3 n + 1 and 3 n + 2 belong to step n."""
+        return torch.Generator(device).manual_seed(self.recipe.seed * 1_000_003 + number)

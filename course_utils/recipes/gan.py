@@ -1,0 +1,119 @@
+"""GANs on pictures: complete training configurations, and the parts that each one builds."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from course_utils import adversarial
+from course_utils.adversarial import GANStep, Round
+from course_utils.data.images import ImageSet
+from course_utils.models.dcgan import DCGANConfig, Discriminator, Generator
+from course_utils.recipes.base import BaseRecipe, Pictures
+from course_utils.training import EMA
+
+
+class Pair(nn.Module):
+    """A generator and its discriminator, as one module."""
+
+    def __init__(self, config: DCGANConfig):
+        super().__init__()
+        self.generator, self.discriminator = Generator(config), Discriminator(config)
+
+
+@dataclass(frozen=True)
+class GANRecipe(BaseRecipe):
+    """A complete run of a DCGAN; see also `BaseRecipe`. width to conditioning: as in `DCGANConfig`.
+
+    target_real, target_fake: the targets of `adversarial.discriminator_loss`, 1 and 0 without smoothing. Other fields
+    as in `adversarial.fit`.
+    """
+
+    batch_size: int = 64
+    ema: float = 0.999
+    width: int = 64
+    early: int = 1
+    z_dim: int = 128
+    norm: str = "spectral"
+    conditioning: str = "projection"
+    loss: str = "hinge"
+    lr_g: float = 2e-4
+    lr_d: float = 2e-4
+    target_real: float = 1.0
+    target_fake: float = 0.0
+    input_noise: float = 0.0
+    r1: float = 0.0
+    r2: float = 0.0
+    augmented: bool = True
+
+    def network_config(self) -> DCGANConfig:
+        """Return the configuration of both networks; raises ValueError for values that do not fit."""
+        names = ("size", "width", "early", "z_dim", "norm", "classes", "conditioning")
+        return DCGANConfig(**{name: getattr(self, name) for name in names})
+
+    def schedule_facts(self) -> None:
+        """A GAN has no schedule."""
+        return
+
+    def build(self, device: torch.device | str = "cpu") -> tuple[Pair, EMA, None]:
+        """Return both networks (initialised from the seed), the average of the generator, and None."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            pair = Pair(self.network_config())
+        pair = pair.to(device, memory_format=torch.channels_last)
+        return pair, EMA(pair.generator, self.ema), None
+
+    def fit(
+        self,
+        pair: Pair,
+        ema: EMA,
+        images: ImageSet,
+        schedule: None = None,
+        shard: tuple[int, int] = (0, 1),
+        **options: Any,
+    ) -> Iterator[GANStep]:
+        """Train what `build` returned on `images` as this recipe says; options and errors as for `adversarial.fit`."""
+        return adversarial.fit(
+            pair.generator,
+            pair.discriminator,
+            Rounds(images, self, next(pair.parameters()).device, shard),
+            self.steps,
+            loss=self.loss,
+            lr=(self.lr_g, self.lr_d),
+            targets=(self.target_real, self.target_fake),
+            input_noise=self.input_noise,
+            r1=self.r1,
+            r2=self.r2,
+            augmented=self.augmented,
+            ema=ema,
+            **options,
+        )
+
+
+class Rounds(Pictures):
+    """A function from the step's number to its `Round`; errors as for `Pictures`."""
+
+    def __init__(self, images: ImageSet, recipe: GANRecipe, device: torch.device, shard: tuple[int, int] = (0, 1)):
+        super().__init__(images, recipe, shard)
+        self.device, self.shard = device, shard
+
+    def __call__(self, step: int) -> Round:
+        x, y, generator = self.pictures(step)
+        z = torch.randn(2, self.recipe.batch_size, self.recipe.z_dim, generator=generator)[:, self.mine]
+        seed = (3 * step + 2) * self.shard[1] + self.shard[0] + self.recipe.seed * 1_000_003
+        return Round(x.to(self.device), y.to(self.device) if self.recipe.classes else None, z.to(self.device), seed)
+
+
+# the sources' way: the PyTorch tutorial's DCGAN with more channels early, the class tiled into extra channels
+_SOURCES = GANRecipe(norm="batch", loss="non_saturating", augmented=False, early=2, conditioning="tiled", ema=0.0)
+RECIPES: dict[str, GANRecipe] = {
+    "dcgan-cats32": _SOURCES,
+    "dcgan-cats32-smoothed": _SOURCES.changed(target_real=0.9, target_fake=0.1, input_noise=0.1),
+    "dcgan-cats32-modern": GANRecipe(),
+    "catfrog32-gan-tiled": _SOURCES.changed(data="cifar10:cat+frog", classes=2),
+    "catfrog32-gan": GANRecipe(data="cifar10:cat+frog", classes=2),
+    "drawn-catfrog32-gan-tiled": _SOURCES.changed(data="drawn:cat+frog", classes=2),
+    "drawn-catfrog32-gan": GANRecipe(data="drawn:cat+frog", classes=2),
+}
