@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image as Pillow
 from torch import Tensor
+from torchvision.utils import make_grid
 
 # Okabe & Ito's colour-blind-safe palette
 INK, GREY = "#1b1b1b", "#9a9a9a"
@@ -98,6 +99,35 @@ def image(ax: Axes, pixels: Tensor, title: str = "") -> Axes:
     ax.set(title=title, xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
     return ax
+
+
+def rows(
+    title: str,
+    pictures: Sequence[Tensor],
+    labels: Sequence[str],
+    alt: str,
+    name: str = "",
+    *,
+    columns: Sequence[str] = (),
+    across: int = 10,
+) -> None:
+    """Show a panel for each of `pictures`, batches (N, 3, S, S) in [-1, 1], `across` pictures side by side.
+
+    labels: one per panel, on its left. columns: one per column, above the first panel. alt and name as for `show`.
+    """
+    lines = [-(-len(some) // across) for some in pictures]
+    height = (sum(lines) * 10 / across + 0.35) / len(lines) + 0.08
+    figure, panels = axes(len(pictures), 1, (12, height), height_ratios=lines)
+    figure.suptitle(title, fontsize=13)
+    for ax, some, label in zip(panels[:, 0], pictures, labels, strict=True):
+        image(ax, make_grid(some, nrow=across, padding=1, pad_value=1.0)).set_anchor("W")
+        ax.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=12)
+    if columns:
+        cell = pictures[0].shape[-1] + 1
+        panels[0, 0].xaxis.tick_top()
+        panels[0, 0].set_xticks([cell * (k + 0.5) for k in range(len(columns))], columns)
+        panels[0, 0].tick_params(length=0)
+    show(figure, alt, name, dpi=80, photo=True)
 
 
 def strip(clouds: Sequence[Tensor], titles: Sequence[str], colour: str = BLUE, panel: float = 2.3) -> Figure:

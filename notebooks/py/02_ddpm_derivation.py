@@ -31,8 +31,10 @@
 # 4. say what $L_\text{simple}$ leaves out, which timesteps gain by it, and what that costs;
 # 5. translate nats into bits per dimension, and predicted noise into a score.
 #
-# **Before you start:** Sections 2 to 4 of notebook 01, the density of a Gaussian, expectations, Bayes' rule.
-# **Run time:** about half a minute on one CPU core; nothing is trained. As a lecture, 75 minutes without the exercises.
+# **Before you start:** Sections 2 to 4 and 6 of notebook 01, the density of a Gaussian, expectations, Bayes' rule.
+# **Run time:** about half a minute on one CPU core; nothing is trained. **As a lecture:** Sections 1 to 6, the first table of
+# Section 7, the weights of Section 8, the formula of Section 9 and the first half of Section 10 take 60 to 75 minutes; all of it
+# takes about 100. Parts marked ◆ may be skipped.
 
 # %%
 import math
@@ -40,7 +42,7 @@ import math
 import torch
 
 torch.set_num_threads(1)
-torch.set_default_dtype(torch.float64)  # both sides of an equation shall agree to many digits
+torch.set_default_dtype(torch.float64)  # both sides of an equation should agree to many digits
 
 from course_utils import bound, checks, diffusion, schedules, viz, widgets
 from course_utils.data import toy
@@ -58,7 +60,7 @@ def randn(*shape):
 # ## 1 · A world small enough to compute everything
 #
 # Our data is **one pixel**: its grey value $x_0$, from $-1$ (black) to $1$ (white). It is dark, middling or bright, the
-# latter twice as often as each of the others: a mixture of Gaussians. In one dimension every integral below can be done
+# last twice as often as each of the others: a mixture of Gaussians. In one dimension every integral below can be done
 # on a grid, so nothing needs to be believed, and the perfect denoiser is known (Exercise 5 of notebook 01).
 
 
@@ -124,7 +126,7 @@ viz.show(
 # + \sqrt{\alpha_t (1 - \bar\alpha_{t-1})}\; \epsilon' + \sqrt{\beta_t}\; \epsilon_t .$$
 #
 # The two noises are independent Gaussians, so their sum is Gaussian and their **variances** add up (not their
-# deviations, the usual slip): $\alpha_t (1 - \bar\alpha_{t-1}) + (1 - \alpha_t) = 1 - \alpha_t \bar\alpha_{t-1} = 1 - \bar\alpha_t$. ∎
+# standard deviations, the usual slip): $\alpha_t (1 - \bar\alpha_{t-1}) + (1 - \alpha_t) = 1 - \alpha_t \bar\alpha_{t-1} = 1 - \bar\alpha_t$. ∎
 #
 # Two checks. The recursion in the proof must give $\bar\alpha_t$; and pushing the whole density through one step after
 # the other, on the grid, must give the density that the claim predicts.
@@ -193,7 +195,7 @@ viz.show(
 
 # %% [markdown]
 # *Look for:* only in the first few steps does the start have much to say. From then on the posterior sits almost on top of the
-# present, with $\tilde\beta_t \approx \beta_t$. Keep the left panel in mind: it will cost half a nat in Section 7.
+# present, with $\tilde\beta_t \approx \beta_t$. Keep the left panel in mind: it will be expensive in Section 7.
 #
 # Now the moments of that black curve against the formulas, for all $t$. (At $t = 1$ the start is a spike: $\tilde\beta_1 = 0$.)
 
@@ -227,7 +229,7 @@ print(
 
 # %%
 def step_back(model, x_t, t, schedule=schedule, variance="beta"):
-    """Mean and variance of p_theta(x_{t-1} | x_t). The mean is Eq. 7 at the network's guess of x_0: see Section 6."""
+    """Mean and variance of p_theta(x_{t-1} | x_t). The mean is Eq. 7 at the network's guess of x_0; Section 6 says why."""
     times = torch.full((len(x_t),), t)
     x0_hat = diffusion.predict(model, x_t, times, schedule).x0_hat
     sigma2 = getattr(schedule, variance)[t] if t > 1 else schedule.beta[1]
@@ -287,7 +289,9 @@ viz.show(
 
 # %% [markdown]
 # *Look for:* the distance between the lines. It vanishes if and only if all walks agree; for a narrow histogram it is about half
-# the variance of the log ratio. In other words, it is $D_\text{KL}\big( q(x_{1:T} \mid x_0) \,\Vert\, p_\theta(x_{1:T} \mid x_0) \big)$: how differently
+# the variance of the log ratio. It has a name: for two densities the **Kullback–Leibler divergence** is
+# $D_\text{KL}(q \,\Vert\, p) = \mathbb E_q \log (q / p)$, never negative, and 0 only if they agree. The distance is
+# $D_\text{KL}\big( q(x_{1:T} \mid x_0) \,\Vert\, p_\theta(x_{1:T} \mid x_0) \big)$: how differently
 # the model would tell the history of this $x_0$.
 #
 # ## 5 · Turning the chain round, and why $x_0$ appears
@@ -353,7 +357,7 @@ for m_1, v_1, m_2, v_2 in torch.tensor([[0.3, 0.2, -0.4, 0.5], [0.0, 1.0, 0.0, 0
     assert torch.isclose(on_grid, closed, atol=1e-4)
 
 # %% [markdown]
-# What has the regrouping bought, besides a formula? Less noise, **where it matters**. Training draws a single $t$ for each
+# What has the regrouping bought, besides a formula? Less noise, **where it matters** (statisticians call it Rao–Blackwellisation: what can be averaged by hand need not be sampled). Training draws a single $t$ for each
 # example. So estimate the sum from one of its terms, times $T$: as it stands in Eq. 3 (one walk, nothing averaged), and
 # with the average over $x_{t-1}$ done by hand.
 
@@ -395,7 +399,8 @@ assert divided.std() < single.std() / 3
 # $$\tilde\mu_t = \frac{1}{\sqrt{\alpha_t}} \left( x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}}\, \epsilon \right) .$$
 #
 # The network is given $x_t$; the only unknown is $\epsilon$. So let it predict just that, and use the same expression with
-# $\epsilon_\theta(x_t, t)$: Eq. 11, line 4 of Algorithm 2. In the difference of the means $x_t$ drops out, and (Eq. 12)
+# $\epsilon_\theta(x_t, t)$: Eq. 11, line 4 of Algorithm 2. (It is the same number as Eq. 7 with $\hat x_0$, the $x_0$ that $\epsilon_\theta$ implies; `step_back`
+# computes that form.) In the difference of the means $x_t$ drops out, and (Eq. 12)
 #
 # $$L_{t-1} = \mathbb E_{x_0, \epsilon} \Big[ \underbrace{\frac{\beta_t^2}{2 \sigma_t^2\, \alpha_t (1 - \bar\alpha_t)}}_{w_t}
 # \big\lVert \epsilon - \epsilon_\theta(x_t, t) \big\rVert^2 \Big] + C_t , \qquad x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon .$$
@@ -431,7 +436,8 @@ for variance in ("beta_tilde", "beta"):
 # ### The perfect network
 #
 # Average the bound over the data and take off the entropy, $H = -\mathbb E \log q(x_0)$. What is left is the divergence of whole histories,
-# $D_\text{KL}\big( q(x_{0:T}) \,\Vert\, p_\theta(x_{0:T}) \big)$. Now write *both* as chains that run backwards. It falls apart into steps once more, this
+# $D_\text{KL}\big( q(x_{0:T}) \,\Vert\, p_\theta(x_{0:T}) \big)$. Now write *both* as chains that run backwards, $q(x_{0:T}) = q(x_T) \prod_t q(x_{t-1} \mid x_t)$
+# and likewise $p_\theta$. The log of their ratio is a sum, one term per step, this
 # time without $x_0$ in the condition (Ho et al. 2020, appendix A, the alternate form of $L$):
 #
 # $$\mathbb E[L] - H = D_\text{KL}\big( q(x_T) \,\Vert\, p(x_T) \big) + \sum_{t=1}^{T} \mathbb E\; D_\text{KL}\big( q(x_{t-1} \mid x_t) \,\Vert\, p_\theta(x_{t-1} \mid x_t) \big) .$$
@@ -464,7 +470,7 @@ def miss(model, t, schedule):
 
 
 # %% [markdown]
-# A third choice costs nothing: the *best* variance. With miss $m_t = \mathbb E \lVert \tilde\mu_t - \mu_\theta \rVert^2$ (one dimension),
+# ◆ A third choice costs nothing: the *best* variance. With miss $m_t = \mathbb E \lVert \tilde\mu_t - \mu_\theta \rVert^2$ (one dimension),
 # $L_{t-1} = \frac12 \big( \log(\sigma_t^2 / \tilde\beta_t) + (\tilde\beta_t + m_t) / \sigma_t^2 - 1 \big)$. Differentiate:
 # the best is $\sigma_t^2 = \tilde\beta_t + m_t$ (Bao et al. 2022), and $L_{t-1} = \frac12 \log(1 + m_t / \tilde\beta_t)$ is left.
 
@@ -492,8 +498,8 @@ assert table[-1][0]["beta"] < 0.65 * table[-2][0]["beta"]  # twice as many steps
 
 
 # %% [markdown]
-# With $\beta_t$ the gap closes: in the end it halves whenever $T$ doubles. With $\tilde\beta_t$, the exact posterior variance, it hardly
-# closes! Before we look at the steps, check the identity above, a double integral for each:
+# With $\beta_t$ the gap closes: in the end it halves whenever $T$ doubles. With $\tilde\beta_t$, the exact posterior variance, it falls
+# more slowly and flattens out. ◆ Before we look at the steps, check the identity above, a double integral for each:
 
 
 # %%
@@ -552,10 +558,12 @@ viz.show(
 
 # %% [markdown]
 # *Look for:* the middle panel. Where a step is finer than any detail of the data, the true step back is a bell, and as wide as the step
-# forward: its variance is $\beta_t$. For the first few $t$, however, $\tilde\beta_t$ is only about $\frac{t-1}{t} \beta_t$: half of it
-# at $t = 2$, *no matter how fine the chain*. Each such step is charged $\frac12 (r - 1 - \log r)$ with $r = \beta_t / \tilde\beta_t$. For
-# equal $\beta_t$ this adds up to half of Euler's constant, 0.289 nats that no network can earn back. The linear schedule gets there
-# slowly:
+# forward: its variance is $\beta_t$. For the first few $t$, however, $\tilde\beta_t$ is much smaller: with equal $\beta$s about $\frac{t-1}{t} \beta_t$, which
+# is half of it at $t = 2$, *no matter how fine the chain*.
+#
+# ◆ Once the steps are finer than every detail, each of these is charged $\frac12 (r - 1 - \log r)$ with $r = \beta_t / \tilde\beta_t$. For
+# equal $\beta_t$ the charges add up to half of Euler's constant: 0.289 nats per dimension that no network can earn back. At the $T$ of our table the formula
+# still overestimates, since there the true step back *is* narrower than $\beta_t$; and the linear schedule gets to the limit slowly:
 
 
 # %%
@@ -569,9 +577,10 @@ print({steps: round(debt(steps), 3) for steps in (100, 1000, 10_000, 1_000_000)}
 assert abs(debt(1_000_000) - 0.57721566 / 2) < 1e-3
 
 # %% [markdown]
-# So the choice that looks exact is the worse one, *for data that has a density*. (For data that is a single point $\tilde\beta_t$ is the
-# best, Ho et al. 2020, section 3.2.) Nichol & Dhariwal 2021 saw on images that the two differ only in the first few
-# steps, that just these steps dominate the bound, and let the network choose in between (their Eq. 15).
+# So the choice that looks exact is the worse one, *once $\sqrt{\beta_1}$ is small against the finest detail of the data*. The two extremes are those of Ho
+# et al. 2020, section 3.2: for data that is a single point $\tilde\beta_t$ is the best, for $x_0 \sim \mathcal N(0, I)$ it is $\beta_t$. Nichol & Dhariwal 2021
+# note that the two differ only in the first few steps, saw on images that just these steps dominate the bound, and let the network
+# choose in between (their Eq. 15).
 #
 # ### An imperfect network
 #
@@ -609,8 +618,8 @@ assert torch.isclose(difference, price, rtol=1e-5)
 # $$L_\text{simple} = \mathbb E_{t,\, x_0,\, \epsilon} \big\lVert \epsilon - \epsilon_\theta\big( \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon,\; t \big) \big\rVert^2 .$$
 #
 # A perfect network minimises both. A limited one has to choose where to be wrong, and the weights choose for it. Other
-# losses fit the same mould: the squared error of $\hat x_0$ or of the velocity $v$ is one of $\epsilon$ with another weight (min-SNR, Hang et al.
-# 2023, caps that of $\hat x_0$). In terms of the
+# losses fit the same mould: the squared error of $\hat x_0$ or of the velocity $v$ is one of $\epsilon$ with another weight; min-SNR (Hang et al.
+# 2023) caps at 5 the weight SNR which the loss of $\epsilon$ puts on the error of $\hat x_0$. In terms of the
 # signal-to-noise ratio $\text{SNR}_t = \bar\alpha_t / (1 - \bar\alpha_t)$, the bound's weight on the error of $\hat x_0$ (for $\tilde\beta_t$)
 # is simply half the *drop* of the SNR in step $t$ (Kingma et al. 2021, Eq. 13).
 
@@ -623,7 +632,7 @@ assert torch.allclose(on_eps["vlb"][1:], T * w[2:])
 assert torch.allclose(w[2:] * snr[2:], (snr[1:-1] - snr[2:]) / 2)  # on x0_hat: half the drop
 
 # %% [markdown]
-# To see the effect without blaming an optimiser, take a small network with 64 hidden units that are fixed at random. Only its
+# ◆ To see the effect without blaming an optimiser, take a small network with 64 hidden units that are fixed at random. Only its
 # output weights are fitted, so each loss has an exact minimum, by least squares. **Predict:** which loss will be furthest off at small $t$?
 
 
@@ -683,9 +692,9 @@ for (name, label), colour, line in zip(names.items(), colours, ("-", "-", ":", "
     if name in ("eps", "vlb"):
         part = (spared * on_eps[name])[1:].cumsum(0)
         panels[0, 1].semilogx(steps[1:], part / part[-1], color=colour)
-panels[0, 0].set(title="weight on the error of eps", ylim=(3e-3, 300))
-panels[0, 1].set(title="share of the loss, up to t", ylim=(0, 1.03))
-panels[0, 2].set(title="excess error at the minimum", ylim=(1e-5, 30))
+panels[0, 0].set(title="weight on the error of eps", ylabel="relative to t = 30", ylim=(3e-3, 300))
+panels[0, 1].set(title="share of the loss, from t = 2 to t", ylim=(0, 1.03))
+panels[0, 2].set(title="excess error at the minimum", ylabel="mean square", ylim=(1e-5, 30))
 for ax in panels[0]:
     ax.set(xlabel="t", xticks=[1, 10, 100], xticklabels=["1", "10", "100"])
 figure.legend(loc="outside right center", fontsize=13)
@@ -697,7 +706,8 @@ viz.show(
 )
 
 # %% [markdown]
-# *Look for:* left, the bound cares for the first steps, where details are made, up to thirty times as much as for the middle of the chain. $L_\text{simple}$
+# *Look for:* left, the bound cares for the first steps, where details are made, up to thirty times as much as for the middle of the chain (with
+# $\tilde\beta_t$, as here; with $\beta_t$ about seven times). $L_\text{simple}$
 # treats all alike, so compared with the bound it moves attention to larger noise; the $x_0$ and $v$ losses go further.
 # (All are scaled to agree at $t = 30$.) Middle: for the perfect network the bound has
 # spent 80 % of its sum by $t = 10$, $L_\text{simple}$ only 40 %. Right: each loss is wrong where its weight is small.
@@ -759,7 +769,7 @@ viz.show(
 # %% [markdown]
 # Now every term is a number of nats of information, and dividing by $\ln 2$ and by the number of dimensions gives **bits per dimension**: the
 # length of a code for the picture, per pixel and colour. A model that knows nothing needs 8. Forgetting the bins is a
-# classic: a density's bits differ from these by $\log_2(255/2) = 6.99$ per dimension.
+# classic mistake: a density's bits differ from these by $\log_2(255/2) = 6.99$ per dimension.
 
 # %%
 chance = log_q(levels, 0).softmax(dim=0)
@@ -778,8 +788,9 @@ for steps in choose(ci=(100,), lecture=(25, 100), full=(25, 100, 400, 1000)):
     assert floor < sum(bits) < 8
 
 # %% [markdown]
-# The bound never beats the entropy, and with 100 steps comes within 0.26 of it. More than half of the code is spent in $L_0$, on the last digits of the grey value, which no eye sees: the
-# same happens on CIFAR-10 (Ho et al. 2020, section 4.3: 1.97 of 3.75 bits).
+# The bound never beats the entropy, and with 100 steps comes within 0.26 of it. There more than half of the code is spent in $L_0$, on the last digits of the grey value, which no eye
+# sees: the first of 100 rescaled steps already blurs about four grey levels. The share depends on $\beta_1$, and falls as $T$ grows. Ho et al. 2020 report the same kind of account for CIFAR-10
+# (section 4.3: 1.97 of 3.75 bits are distortion).
 #
 # ## 10 · The other road to the same loss: the score
 #
@@ -832,9 +843,9 @@ viz.show(
 )
 
 # %% [markdown]
-# *Look for:* the arrows are the network's answers, the contours the density; the arrows cross the contours at right angles, uphill.
+# *Look for:* the arrows are *minus* the network's answers, all drawn equally long, and the contours those of the density; the arrows cross the contours at right angles, uphill.
 #
-# That is also why the loss works. Fitting $s_\theta$ to the true score is impossible, since nobody knows it. **Denoising score matching** fits the slopes
+# That is also why the loss works. Fitting $s_\theta$ to the true score directly is not possible, since nobody knows it. **Denoising score matching** fits the slopes
 # of $q(x_t \mid x_0)$ instead, which are known, and the two losses differ by a constant (Vincent 2011):
 #
 # $$\mathbb E \lVert s_\theta(x_t) - \nabla \log q(x_t \mid x_0) \rVert^2 = \mathbb E \lVert s_\theta(x_t) - \nabla \log q(x_t) \rVert^2 + \text{const} .$$
@@ -862,10 +873,10 @@ for name, network in (("perfect", dino), ("of the cat", cat), ("blind", blind)):
 #
 # - A sum of Gaussians makes one jump of $t$ steps; a product of Gaussians makes the posterior. The same sum,
 #   $\alpha_t (1 - \bar\alpha_{t-1}) + \beta_t = 1 - \bar\alpha_t$, does all the simplifying.
-# - Jensen's inequality is the only loss. Conditioning on $x_0$ is free, and makes every term a divergence between Gaussians whose
+# - Jensen's inequality is the only slack. Conditioning on $x_0$ is free, and makes every term a divergence between Gaussians whose
 #   parameters are known.
 # - Fixed variances leave the means, the means leave the noise: one weighted squared error per step.
-# - With the perfect network the bound closes as $T$ grows if $\sigma_t^2 = \beta_t$; with $\tilde\beta_t$ a debt of the first steps stays. An imperfect network pays one
+# - With the perfect network, for data that is smooth at the scale of the steps, the bound closes as $T$ grows if $\sigma_t^2 = \beta_t$; with $\tilde\beta_t$ a debt of the first steps stays. An imperfect network pays one
 #   divergence per step on top.
 # - $L_\text{simple}$ drops the weights: worse for the code length, better for the eye, the same perfect answer.
 # - Predicted noise is the score, up to $-1/\sqrt{1 - \bar\alpha_t}$.
@@ -960,8 +971,8 @@ checks.posterior(posterior)
 #
 # <details><summary>Hint 2: how to test it</summary>
 #
-# At $t = 1$ it must be $1 / (2 \beta_1)$, the weight of a Gaussian decoder of variance $\beta_1$. With `blind.predicts = "x_0"`, compare with
-# `bound.kl_term` as in Section 6.
+# At $t = 1$ it must be $1 / (2 \beta_1)$, the weight of a Gaussian decoder of variance $\beta_1$. For $t \ge 2$ set `blind.predicts = "x_0"` and compare with
+# `bound.kl_term(..., "beta")` as in Section 6; do not forget its constant $C_t$, `bound.gaussian_kl(0.0, schedule.beta_tilde[t], 0.0, schedule.beta[t])`.
 #
 # </details>
 
