@@ -56,7 +56,7 @@ grade: $(VENV)/all.stamp  ## autograde into build/marks.csv: make grade SUBMISSI
 ablations: $(VENV)/base.stamp  ## retrain everything behind the ablation figures of notebook 01 (about an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.ablations
 
-study: $(VENV)/base.stamp  ## retrain everything behind the comparisons of notebook 03 (about an hour)
+study: $(VENV)/base.stamp  ## retrain everything behind the comparisons of notebook 03 (an hour or two)
 	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.study
 
 benchmarks: $(VENV)/all.stamp  ## measure the figures that the README quotes
