@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from course_utils import checkpoints, recipes, selfcheck, training
+from course_utils.models import unet
 from course_utils.recipes import BaseRecipe, GANRecipe, Recipe
 
 STATE, MODEL, RECIPE = "state.safetensors", "model.safetensors", "recipe.json"
@@ -52,7 +53,8 @@ def run(
 
     `out` gets the recipe as JSON, the state (to resume) and the exported model with its card, both renewed every
     `every` seconds. resume: go on from the state in `out`. init: a checkpoint's name or path whose weights to start
-    from; the card counts what it had seen as well, and names it. Raises FileExistsError when `out` holds a run and
+    from, perhaps one of fewer pixels or without classes (`unet.adapt`); the card counts what it had seen as well, and
+    names it. Raises FileExistsError when `out` holds a run and
     resume is False, ValueError when its recipe differs in more than the number of steps, and what `training.fit`
     raises.
     """
@@ -72,7 +74,10 @@ def run(
         accelerator.wait_for_everyone()
     model, ema, schedule = recipe.build(device)
     if init and not state.is_file():
-        weights = checkpoints.load(init).model.state_dict()
+        old = checkpoints.load(init).model
+        weights = old.state_dict()
+        if isinstance(old, unet.UNet) and isinstance(model, unet.UNet):
+            weights = unet.adapt(weights, old.config, model.config)
         checkpoints.fill(model, weights, Path(init))
         checkpoints.fill(ema.model, weights, Path(init))
     images = recipe.images()

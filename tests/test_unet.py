@@ -1,9 +1,10 @@
 """The networks for images: shapes, sizes, what they hear, and bad configurations."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from course_utils import models
 from course_utils.models import convnet, unet
@@ -138,3 +139,41 @@ def test_build_remakes_a_network_from_json():
         models.build({**config, "colour": 1})
     with pytest.raises(ValueError, match="unknown U-Net 'big'"):
         unet.config("big")
+
+
+# ---- starting one network from another
+
+
+def test_a_grown_network_answers_as_the_small_one_did_on_blocks_of_one_colour():
+    small = UNetConfig(**{**asdict(SMALL), "patch": 2})
+    large = replace(small, size=2 * small.size, patch=4)
+    old, new = awake(UNet(small)).eval(), UNet(large).eval()
+    new.load_state_dict(unet.adapt(old.state_dict(), small, large))
+    x, t = inputs(small)
+    expected = F.interpolate(old(x, t), scale_factor=2.0)
+    torch.testing.assert_close(new(F.interpolate(x, scale_factor=2.0), t), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_that_gains_classes_answers_as_before_whatever_the_class():
+    pair = replace(SMALL, classes=2)
+    old, new = awake(UNet(SMALL)).eval(), UNet(pair).eval()
+    new.load_state_dict(unet.adapt(old.state_dict(), SMALL, pair))
+    x, t = inputs(SMALL)
+    for y in (None, torch.tensor([0, 1, 2])):
+        torch.testing.assert_close(new(x, t, y), old(x, t))
+    new.load_state_dict(unet.adapt(new.state_dict(), pair, replace(pair, T=77)))
+    with pytest.raises(RuntimeError, match="classes"):
+        new.load_state_dict(unet.adapt(new.state_dict(), pair, SMALL))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"width": 24}, "width = 24 cannot start from a network that needs width = "),
+        ({"patch": 2}, "size = 16 cannot start from a network that needs size = 32"),
+        ({"predicts": "v"}, "predicts = v cannot start"),
+    ],
+)
+def test_a_network_of_another_kind_is_no_start(change, message):
+    with pytest.raises(ValueError, match=message):
+        unet.adapt(UNet(SMALL).state_dict(), SMALL, replace(SMALL, **change))

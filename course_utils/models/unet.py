@@ -1,7 +1,7 @@
 """The U-Net of Ho et al. 2020 in a small, readable form, with named sizes."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
@@ -234,3 +234,29 @@ def config(name: str, **changes) -> UNetConfig:
     if name not in SIZES:
         raise ValueError(f"unknown U-Net {name!r}: choose one of {', '.join(SIZES)}")
     return replace(SIZES[name], **changes)
+
+
+def adapt(weights: dict[str, Tensor], before: UNetConfig, after: UNetConfig) -> dict[str, Tensor]:
+    """Return the weights of a network, turned into a start for one with more pixels, other classes or another T.
+
+    Pixels and patch must grow by the same factor f. On a picture whose f x f blocks are of one colour, the new network
+    then answers what the old one does on the smaller picture, every pixel f x f times; it learns the finer details from
+    there. Classes start as "no class". Raises ValueError naming a field that differs otherwise.
+    """
+    factor = after.patch // before.patch
+    fits = replace(before, size=before.size * factor, patch=before.patch * factor, classes=after.classes, T=after.T)
+    for field in fields(UNetConfig):
+        if (new := getattr(after, field.name)) != (old := getattr(fits, field.name)):
+            raise ValueError(f"{field.name} = {new} cannot start from a network that needs {field.name} = {old}")
+    weights = {name: value for name, value in weights.items() if not name.startswith("classes.")}
+    if after.classes:
+        weights["classes.weight"] = torch.zeros(after.classes + 1, 2 * after.width)
+
+    def blocks(x: Tensor) -> Tensor:  # one entry per pixel of a patch -> the same for f x f pixels
+        x = x.reshape(before.channels, before.patch, before.patch, *x.shape[1:])
+        return x.repeat_interleave(factor, 1).repeat_interleave(factor, 2).flatten(0, 2)
+
+    weights["first.weight"] = blocks(weights["first.weight"].transpose(0, 1)).transpose(0, 1) / factor**2
+    for name in ("last.2.weight", "last.2.bias"):
+        weights[name] = blocks(weights[name])
+    return weights
