@@ -6,9 +6,11 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from course_utils import checks, diffusion, ideal, samplers, schedules
 from course_utils.checks import engine
+from course_utils.models.dcgan import DCGANConfig, Discriminator
 
 EXERCISES = list(checks.REGISTRY.values())
 ANSWERS = [
@@ -28,6 +30,7 @@ def verdict(exercise, function) -> str:
 def test_every_notebook_brings_its_exercises():
     assert list(checks.REGISTRY)[:5] == ["alpha_bar", "q_sample", "x0_from_eps", "ddpm_step", "ideal_eps"]
     assert {"gaussian_kl", "posterior", "bound_weight", "score_from_x0"} < set(checks.REGISTRY)
+    assert {"drop_labels", "label_channels", "guide", "guided_eps", "projection_logit"} < set(checks.REGISTRY)
     assert "q_sample" in dir(checks)
     with pytest.raises(AttributeError, match="no exercise is called 'nonsense'"):
         _ = checks.nonsense
@@ -68,6 +71,20 @@ def alpha_bar_loop(beta):
     for t in range(1, len(beta) + 1):
         out[t] = out[t - 1] * (1 - beta[t - 1])
     return out
+
+
+def null_first(model, x_t, t, y, scale, null):
+    n = len(x_t)
+    labels = torch.cat([torch.tensor([null] * n), y])
+    out = model(x_t.repeat(2, *[1] * (x_t.ndim - 1)), t.repeat(2), labels)
+    return (1 - scale) * out[:n] + scale * out[n:]
+
+
+def in_pairs(model, x_t, t, y, scale, null):
+    labels = y.repeat_interleave(2)
+    labels[1::2] = null
+    out = model(x_t.repeat_interleave(2, 0), t.repeat_interleave(2), y=labels)
+    return out[1::2] + scale * (out[0::2] - out[1::2])
 
 
 # Written as students write them: other forms of the right answer, and wrong ones with the name they must get.
@@ -172,6 +189,31 @@ RIGHT = {
             torch.stack([s.alpha_bar[k] ** 0.5 * a - s.sigma[k] * b for a, k, b in zip(x, t, v, strict=True)]), -1, 1
         ),
     ],
+    "drop_labels": [
+        lambda y, u, null, share: y.masked_fill(u < share, null),
+        lambda y, u, null, share: torch.where(u >= share, y, torch.full_like(y, null)),
+        lambda y, u, null, share: y * (u >= share) + null * (u < share),
+        lambda y, u, null, share: torch.tensor([null if v < share else k for k, v in zip(y.tolist(), u, strict=True)]),
+    ],
+    "label_channels": [
+        lambda y, n, size: F.one_hot(y, n).float().view(-1, n, 1, 1).expand(-1, -1, size, size),
+        lambda y, n, size: torch.eye(n)[y][..., None, None] * torch.ones(size, size),
+        lambda y, n, size: F.one_hot(y[:, None, None].expand(-1, size, size), n).permute(0, 3, 1, 2).float(),
+        lambda y, n, size: torch.zeros(len(y), n, size, size).index_put_((torch.arange(len(y)), y), torch.ones(1)),
+    ],
+    "guide": [
+        lambda c, u, scale: scale * c + (1 - scale) * u,
+        lambda c, u, scale: c + (scale - 1) * (c - u),
+        lambda c, u, scale: torch.lerp(u, c, scale),
+    ],
+    "guided_eps": [null_first, in_pairs, lambda model, x, t, y, s, null: samplers.guided(model, s, null)(x, t, y)],
+    "projection_logit": [
+        lambda h, logit, table, y: logit + torch.einsum("bchw,bc->b", h, table[y]),
+        lambda h, logit, table, y: logit + (h.flatten(2).sum(2) @ table.T).gather(1, y[:, None])[:, 0],
+        lambda h, logit, table, y: logit + torch.diag(h.sum((2, 3)) @ table[y].T),
+        lambda h, logit, table, y: logit + (F.embedding(y, table)[:, :, None, None] * h).flatten(1).sum(1),
+        lambda h, logit, table, y: torch.stack([logit[i] + table[y[i]] @ h[i].sum((1, 2)) for i in range(len(y))]),
+    ],
 }
 
 
@@ -210,6 +252,39 @@ def drawn(x_0, u, eps, model, s):
 def whole_step_from_before(x_t, t, before, x0_hat, s):
     eps = (x_t - s.alpha_bar[before] ** 0.5 * x0_hat) / s.sigma[before]
     return s.alpha_bar[before] ** 0.5 * x0_hat + s.sigma[before] * eps
+
+
+def one_label_dropped_or_all(y, u, null, share):
+    y = y.clone()
+    if u.min() < share:
+        y[:] = null
+    return y
+
+
+def every_plane_of_the_batch(y, classes, size):
+    planes = torch.zeros(len(y), classes, size, size)
+    planes[:, y] = 1
+    return planes
+
+
+def a_pixel_scattered(y, classes, size):
+    return torch.zeros(len(y), classes, size, size).scatter_(1, y.view(-1, 1, 1, 1), 1.0)
+
+
+def null_asked_first(model, x_t, t, y, scale, null):
+    without = model(x_t, t, torch.full_like(y, null))
+    return without + scale * (model(x_t, t, y) - without)
+
+
+def cut_the_wrong_way_round(model, x_t, t, y, scale, null):
+    labels = torch.cat([torch.full_like(y, null), y])
+    with_y, without = model(torch.cat([x_t, x_t]), torch.cat([t, t]), labels).chunk(2)
+    return without + scale * (with_y - without)
+
+
+def labels_left_single(model, x_t, t, y, scale, null):
+    with_y, without = model(torch.cat([x_t, x_t]), torch.cat([t, t]), y).chunk(2)
+    return without + scale * (with_y - without)
 
 
 def flat(x, t, e, s):
@@ -302,6 +377,33 @@ WRONG = [
     ("diffusion_loss", "coefficients have the wrong shape", unviewed),
     ("diffusion_loss", "You drew t yourself", drawn),
     ("ddim_step", "with the numbers of before", whole_step_from_before),
+    ("drop_labels", "You decided once for the whole batch", one_label_dropped_or_all),
+    ("drop_labels", "wrote 0, which is a class", lambda y, u, null, share: y * (u >= share)),
+    ("drop_labels", "wrong dtype", lambda y, u, null, share: torch.where(u < share, float(null), y)),
+    (
+        "drop_labels",
+        "random numbers yourself",
+        lambda y, u, null, share: y.masked_fill(torch.rand(len(y)) < share, null),
+    ),
+    ("label_channels", "planes of all labels in the batch", every_plane_of_the_batch),
+    ("label_channels", "Only the pixel in the corner", a_pixel_scattered),
+    (
+        "label_channels",
+        "wrong dtype",
+        lambda y, n, size: F.one_hot(y, n)[:, :, None, None].expand(-1, -1, size, size),
+    ),
+    ("guide", "the paper's w", lambda c, u, scale: c + scale * (c - u)),
+    ("guide", "changed roles", lambda c, u, scale: scale * u + (1 - scale) * c),
+    ("guided_eps", "asked the network twice", null_asked_first),
+    ("guided_eps", "halves have changed roles", cut_the_wrong_way_round),
+    ("guided_eps", "in different numbers", labels_left_single),
+    ("projection_logit", "a (B, B) matrix", lambda h, logit, table, y: h.sum((2, 3)) @ table[y].mT + logit),
+    ("projection_logit", "summed over the batch", lambda h, logit, table, y: logit + (table[y] * h.sum((2, 3))).sum()),
+    (
+        "projection_logit",
+        "averaged over the places",
+        lambda h, logit, table, y: logit + (table[y] * h.mean((2, 3))).sum(1),
+    ),
 ]
 
 
@@ -322,8 +424,12 @@ def in_double(value, exact):
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
 def test_the_right_answer_passes_however_it_is_rounded(exercise, exact):
+    def rounded(*args):
+        out = exercise.solution(*(in_double(value, exact) for value in args))
+        return out.float() if out.is_floating_point() else out
+
     assert exercise.name in RIGHT
-    exercise(lambda *args: exercise.solution(*(in_double(value, exact) for value in args)).float())
+    exercise(rounded)
 
 
 def test_a_loss_through_which_no_gradient_flows_is_told():
@@ -338,6 +444,36 @@ def test_a_loss_through_which_no_gradient_flows_is_told():
     with torch.no_grad():  # the notebook's own mode does not matter
         checks.diffusion_loss(right)
         assert not torch.is_grad_enabled()
+
+
+def test_a_projection_through_which_no_gradient_flows_is_told():
+    right = checks.projection_logit.solution
+    assert "no gradient reaches the network" in verdict(checks.projection_logit, lambda *args: right(*args).detach())
+
+
+def test_asking_the_network_twice_at_some_scales_only_is_told_too():
+    def sparing(model, x_t, t, y, scale, null):
+        return model(x_t, t, y) if scale == 1 else null_asked_first(model, x_t, t, y, scale, null)
+
+    assert "AskedTwice in your code: the model may be called once" in verdict(checks.guided_eps, sparing)
+
+
+def test_a_network_without_labels_or_with_a_single_t_is_told():
+    for said, call in (
+        ("takes y as whole numbers", lambda model, x, t, y: model(x, t)),
+        ("takes y as whole numbers", lambda model, x, t, y: model(x, t, y.float())),
+        ("takes t as whole numbers", lambda model, x, t, y: model(x, 3, y)),
+    ):
+        assert said in verdict(checks.guided_eps, lambda model, x, t, y, scale, null, call=call: call(model, x, t, y))
+
+
+def test_projection_logit_agrees_with_the_course_s_discriminator():
+    torch.manual_seed(0)
+    d = Discriminator(DCGANConfig(size=8, width=4, norm="none", classes=3)).eval()
+    x, y = torch.randn(5, 3, 8, 8), torch.tensor([0, 2, 1, 1, 0])
+    h = d.layers(x)
+    logit = checks.projection_logit.solution(h, d.last(h).flatten(), d.project.weight, y)
+    torch.testing.assert_close(logit, d(x, y))
 
 
 def test_a_tuple_of_mean_and_variance_is_told_without_a_hint_about_numbers():
@@ -384,11 +520,11 @@ def broken_versions(right):
 
     def spoil_one(out):
         out = out.clone()
-        out.view(-1)[-1] += 0.01 * out.abs().max() + 0.01
+        out.view(-1)[-1] += 0.01 * out.abs().max() + 0.01 if out.is_floating_point() else 1
         return out
 
     def nan_at_the_end(out):
-        out = out.clone()
+        out = out.clone() if out.is_floating_point() else out.float()
         out.view(-1)[-1] = float("nan")
         return out
 
@@ -401,10 +537,10 @@ def broken_versions(right):
         "list": (after(lambda out: out.tolist()), "builtins.list"),
         "tuple": (after(lambda out: (out,)), "got a tuple of 1: one tensor is asked for, see torch.stack"),
         "list of tensors": (after(lambda out: [out, out]), "got a list of 2: one tensor is asked for"),
-        "number": (after(lambda out: out.sum().item()), "builtins.float"),
+        "number": (after(lambda out: float(out.sum().item())), "builtins.float"),
         "double": (after(torch.Tensor.double), "wrong dtype"),
         "half": (after(lambda out: out.half()), "wrong dtype"),
-        "integers": (after(lambda out: out.long()), "wrong dtype"),
+        "integers": (after(lambda out: out.int()), "wrong dtype"),
         "complex": (after(lambda out: out.to(torch.complex64)), "wrong dtype"),
         "meta": (after(lambda out: out.to("meta")), "wrong device"),
         "nan": (after(nan_at_the_end), "not finite: nan"),
@@ -412,7 +548,7 @@ def broken_versions(right):
         "one element": (after(spoil_one), "First difference at index"),
         "extra axis": (after(lambda out: out[None]), "wrong shape"),
         "twice": (after(lambda out: torch.cat([out, out])), "wrong shape"),
-        "scalar": (after(lambda out: out.mean()), "wrong shape"),
+        "scalar": (after(lambda out: out.double().mean()), "wrong shape"),
         "typo": (after(lambda out: out.no_such_thing), "AttributeError in your code"),
         "exit": (after(lambda out: exit()), "SystemExit in your code"),
         "arguments": (lambda: None, "TypeError in your code"),
@@ -423,6 +559,8 @@ def broken_versions(right):
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
 def test_nothing_wrong_passes(exercise, kind):
     function, said = broken_versions(exercise.solution)[kind]
+    if said.startswith("not finite") and not exercise.solution(*exercise.inputs()[0].args.values()).is_floating_point():
+        said = "wrong dtype"  # whole numbers are always finite
     text = verdict(exercise, function)
     assert text.startswith(f"{exercise.name}: ") and said in text
 
@@ -493,10 +631,11 @@ def test_the_failure_is_shown_without_a_traceback():
 def test_changing_an_input_in_place_is_told(exercise):
     def spoil(*args):
         out = exercise.solution(*args)
-        args[0].mul_(2)
+        args[place].mul_(2)
         return out
 
-    first = next(iter(exercise.inputs()[0].args))
+    args = exercise.inputs()[0].args
+    place, first = next((i, name) for i, name in enumerate(args) if isinstance(args[name], torch.Tensor))
     assert f"changed its input {first} in place" in verdict(exercise, spoil)
 
 

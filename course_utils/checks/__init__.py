@@ -1,7 +1,7 @@
 """Homework checks that name the mistake: `checks.q_sample(q_sample)` judges the student's function.
 
-A notebook's modules list their exercises in EXERCISES (notebook 01: toy_*, 02: derivation*, 03: cats*); a new module is
-added to the loop below.
+A notebook's modules list their exercises in EXERCISES (notebook 01: toy_*, 02: derivation*, 03: cats*, 04:
+conditional*); a new module is added to the loop below.
 """
 
 from course_utils.checks import (
@@ -9,6 +9,10 @@ from course_utils.checks import (
     cats_loss,
     cats_sampling,
     cats_velocity,
+    conditional,
+    conditional_channels,
+    conditional_guidance,
+    conditional_projection,
     derivation_kl,
     derivation_posterior,
     derivation_x0,
@@ -25,6 +29,7 @@ for _module in (
     *(toy_forward, toy_reverse, toy_ideal),
     *(derivation_kl, derivation_posterior, derivation_x0),
     *(cats, cats_loss, cats_velocity, cats_sampling),
+    *(conditional, conditional_channels, conditional_guidance, conditional_projection),
 ):
     for _exercise in _module.EXERCISES:
         if _exercise.name in REGISTRY:
