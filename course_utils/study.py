@@ -22,17 +22,19 @@ from course_utils.schedules import Schedule
 FILE = "drawn_study.safetensors"
 N = 500  # generated pictures per score
 SHOWN = 24  # of them are stored
-CURVE = 200  # points of the stored loss curve
+ALONG = (0.03, 0.1, 0.2, 0.4, 0.7)  # parts of the baseline's run after which it is scored, besides its end
 SAMPLING = {"sampler": "dpm_solver_pp", "steps": 20, "spacing": "lambda"}
 
-BASE = Recipe(data="drawn:cat", network="tiny", batch_size=32, steps=1000, lr=2e-3, warmup=50, ema=0.99)
+BASE = Recipe(data="drawn:cat", network="tiny", batch_size=32, steps=1500, lr=2e-3, warmup=50, ema=0.99)
 VARIANTS: dict[str, Recipe] = {
     "baseline": BASE,
+    "baseline, seed 1": BASE.changed(seed=1),
+    "baseline, seed 2": BASE.changed(seed=2),
     "linear schedule": BASE.changed(schedule="linear"),
     "T = 500": BASE.changed(T=500),
     "T = 1500": BASE.changed(T=1500),
-    "predicts v": BASE.changed(predicts="v", weight=None),
-    "predicts eps": BASE.changed(predicts="eps", weight=None),
+    "predicts v": BASE.changed(predicts="v"),  # the loss stays: only what the network has to say differs
+    "predicts eps": BASE.changed(predicts="eps"),
     "half channels": BASE.changed(network="tiny-half"),
     "three levels": BASE.changed(network="tiny-3"),
     "no attention": BASE.changed(network="tiny-no-attention"),
@@ -46,13 +48,15 @@ class Result(NamedTuple):
     """One variant. scores: those of `metrics.score` at n = N for each of WEIGHTS.
 
     pictures: (SHOWN, 3, 32, 32) in [-1, 1], generated with the averaged weights; last: the same with the last;
-    curve: (CURVE, 2), the step and the loss averaged around it; minutes on one core; parameters.
+    losses: (steps,), of every single step; along: for the baseline, (step, scores) on the way; minutes on one core;
+    parameters.
     """
 
     scores: dict[str, dict[str, float]]
     pictures: Tensor
     last: Tensor
-    curve: Tensor
+    losses: Tensor
+    along: list[tuple[int, dict[str, float]]]
     minutes: float
     parameters: int
 
@@ -70,26 +74,29 @@ def load(path: Path | None = None) -> tuple[dict[str, Result], dict[str, float]]
         if about is None or recipe.differences(about["recipe"]):
             raise RuntimeError(f"{FILE} holds no run of {name!r} as it is now: regenerate it with `make study`")
         pictures, last = (tensors[f"{name}.{part}"].float() / 127.5 - 1 for part in ("pictures", "last"))
-        curve = tensors[f"{name}.curve"].float()
-        results[name] = Result(about["scores"], pictures, last, curve, about["minutes"], about["parameters"])
+        along, kept = about["along"], (about["minutes"], about["parameters"])
+        results[name] = Result(about["scores"], pictures, last, tensors[f"{name}.losses"], along, *kept)
     return results, facts["floor"]
 
 
 def measure(
-    recipe: Recipe, images: ImageSet, reference: Tensor, network: Network
+    recipe: Recipe, images: ImageSet, reference: Tensor, network: Network, along: tuple[float, ...] = ()
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Train one variant on `images` and return its tensors and facts, as they are stored.
 
-    reference: features of the test pictures by `network`, on whose device all runs.
+    reference: features of the test pictures by `network`, on whose device all runs. along: after which parts of the
+    run to score the average as well.
     """
     model, ema, schedule = recipe.build(network.device)
     records = recipe.fit(model, ema, images, schedule)
-    history = list(training.progress(records, recipe.steps))
-    losses = torch.tensor([record.loss for record in history])
-    bins = losses.chunk(min(CURVE, len(losses)))
-    ends = torch.tensor([float(len(b)) for b in bins]).cumsum(0)
-    tensors = {"curve": torch.stack([ends, torch.stack([b.mean() for b in bins])], dim=1)}
-    scores = {}
+    stops, scored, losses, paused = {max(1, round(part * recipe.steps)) for part in along}, [], [], 0.0
+    for record in training.progress(records, recipe.steps):
+        losses.append(record.loss)
+        if record.step in stops:
+            began = time.perf_counter()
+            scored.append((record.step, metrics.score(generate(ema.model, schedule, N), reference, network)))
+            paused += time.perf_counter() - began
+    tensors, scores = {"losses": torch.tensor(losses)}, {}
     for kind, weights in zip(WEIGHTS, (ema.model, model.eval()), strict=True):
         made = generate(weights, schedule, N)
         scores[kind] = metrics.score(made, reference, network)
@@ -97,7 +104,8 @@ def measure(
     facts = {
         "recipe": recipe.as_dict(),
         "scores": scores,
-        "minutes": round(history[-1].seconds / 60, 2),
+        "along": scored,
+        "minutes": round((record.seconds - paused) / 60, 2),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     return tensors, facts
@@ -122,7 +130,8 @@ def main() -> None:
         if name in facts["variants"] and not recipe.differences(facts["variants"][name]["recipe"]):
             continue
         began = time.perf_counter()
-        made, facts["variants"][name] = measure(recipe, images, reference, network)
+        along = ALONG if recipe == BASE else ()
+        made, facts["variants"][name] = measure(recipe, images, reference, network, along)
         tensors |= {f"{name}.{part}": value for part, value in made.items()}
         checkpoints.write(unfinished, tensors, facts)
         print(f"{name:16} {time.perf_counter() - began:6.0f} s  {facts['variants'][name]['scores']}", flush=True)

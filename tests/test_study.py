@@ -12,7 +12,7 @@ def test_every_stored_variant_loads_with_scores_at_one_n():
     assert list(results) == list(study.VARIANTS) and floor["n"] == study.N
     for name, result in results.items():
         assert result.pictures.shape == result.last.shape == (study.SHOWN, 3, 32, 32), name
-        assert result.curve[-1, 0] == study.VARIANTS[name].steps and result.curve.isfinite().all()
+        assert len(result.losses) == study.VARIANTS[name].steps and result.losses.isfinite().all()
         assert all(result.scores[kind]["n"] == study.N and result.scores[kind]["fd"] > 0 for kind in study.WEIGHTS)
 
 
@@ -54,3 +54,4 @@ def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
     assert trained == ["cosine", "linear"]
     results, floor = study.load(path)
     assert list(results) == ["baseline", "linear schedule"] and floor["n"] == study.SHOWN
+    assert [step for step, _ in results["baseline"].along] == [1, 2] and not results["linear schedule"].along

@@ -86,19 +86,21 @@ def with_table(readme: str, cards: dict[str, Any]) -> str:
     rows.append("|---|---|--:|--:|--:|--:|--:|--:|")
     for name, card in cards.items():
         scores, floor = card["scores"], card["scores"]["floor"]
+        start = card.get("started_from")
+        before = f", {start['images_seen']:,} of them as {start['recipe']}" if start else ""
         cells = [
             f"`{name}`",
             card["data"].split(",")[0],
             f"{card['parameters']:,}",
-            f"{card['images_seen']:,}",
+            f"{card['images_seen']:,}{before}",
             f"{scores['fd']:.1f}",
             f"{floor['fd']:.1f} ± {floor['fd_std']:.1f}",
             f"{scores['fd_ratio']:.1f}",
             f"{scores['kid']:.3f} ± {scores['kid_se']:.3f}",
         ]
         rows.append(f"| {' | '.join(cells)} |")
-    before, _, rest = readme.partition(START)
-    return before + START + "\n" + "\n".join(rows) + "\n" + END + rest.partition(END)[2]
+    head, _, rest = readme.partition(START)
+    return head + START + "\n" + "\n".join(rows) + "\n" + END + rest.partition(END)[2]
 
 
 def _known_floor(cards: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any] | None:

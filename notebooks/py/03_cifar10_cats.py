@@ -20,7 +20,8 @@
 # Notebook 01 moved two numbers per example. A picture of 32 × 32 pixels is 3,072 of them. What has to change before
 # the same algorithm draws a cat, and how would we know that the cat is any good?
 #
-# Every equation stays. New are the network, the hours it needs, and the care it takes to compare two of them.
+# Every equation stays. New are the network, the hours it needs, and the care it takes to compare two of them. Below, "the
+# sources" are the student projects that this course grew out of: they trained on these cats too, and their scores are ours to beat.
 #
 # **You will be able to**
 # 1. say what each part of a U-Net is for, and what it costs;
@@ -38,7 +39,6 @@ import time
 from itertools import pairwise
 
 import torch
-from torchvision.utils import make_grid
 
 from course_utils import (
     checkpoints,
@@ -57,21 +57,9 @@ from course_utils.data import images, named
 from course_utils.models import convnet, unet
 from course_utils.presets import choose
 
+# threads that wait for each other are slower than half as many, as soon as anything else wants the cores
+torch.set_num_threads(max(1, torch.get_num_threads() // 2))
 generator = torch.Generator().manual_seed(0)
-
-
-# %%
-def rows(title, pictures, labels, alt, name=""):
-    """Show a panel of pictures for each label, ten side by side: pictures is a list of (N, 3, S, S)."""
-    lines = [-(-len(p) // 10) for p in pictures]
-    height = (sum(lines) + 0.35) / len(lines) + 0.08
-    figure, panels = viz.axes(len(pictures), 1, (12, height), height_ratios=lines)
-    figure.suptitle(title, fontsize=13)
-    for ax, some, label in zip(panels[:, 0], pictures, labels, strict=True):
-        viz.image(ax, make_grid(some, nrow=10, padding=1, pad_value=1.0)).set_anchor("W")
-        ax.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=12)
-    viz.show(figure, alt, name, dpi=80, photo=True)
-
 
 # %% [markdown]
 # ## 1 · The data: one class of CIFAR-10
@@ -83,7 +71,7 @@ def rows(title, pictures, labels, alt, name=""):
 # %%
 cats = images.cifar10("cat", n=60)
 x_0 = cats.images
-rows(cats.name, [x_0[:30]], [""], alt=f"30 pictures of 32 by 32 pixels: {cats.name}.")
+viz.rows(cats.name, [x_0[:30]], [""], alt=f"30 pictures of 32 by 32 pixels: {cats.name}.")
 print(f"one picture: {tuple(x_0[0].shape)}, {x_0[0].numel():,} numbers from {x_0.min():.0f} to {x_0.max():.0f}")
 assert x_0.min() >= -1 and x_0.max() <= 1
 
@@ -95,7 +83,7 @@ assert x_0.min() >= -1 and x_0.max() <= 1
 # Eq. 4 of Ho et al. 2020 does not ask what it noises: $x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\,\epsilon$,
 # now with 3,072 numbers in each of the letters, and one $t$ for each picture.
 #
-# **Predict:** of 1,000 steps, how many pass until you no longer recognise the cat? The same for both schedules?
+# **Predict:** of 1,000 steps, how many pass until you no longer recognise the picture? The same for both schedules?
 
 # %%
 shown = (0, 50, 100, 200, 300, 400, 500, 650, 800, 1000)
@@ -103,22 +91,22 @@ eps = torch.randn(3, 32, 32, generator=generator)
 t = torch.tensor(shown)
 copies, noises = (x.expand(len(shown), 3, 32, 32) for x in (x_0[1], eps))
 noised = {s: diffusion.q_sample(copies, t, noises, schedules.make(s, 1000)) for s in ("linear", "cosine")}
-rows(
+viz.rows(
     f"{cats.name}, noised",
     [x.clamp(-1, 1) for x in noised.values()],
     list(noised),
     alt=f"One picture ({cats.name}) noised to ten levels from t = 0 to 1,000 by two schedules. With linear the cat drowns "
     "by t = 400 and the right half of the row is pure noise; with cosine it shimmers through until 650.",
     name="03_forward",
+    columns=[f"t = {t}" for t in shown],
 )
-print("t =", *shown)
 for name in noised:
     curve = schedules.make(name, 1000)
     print(f"{name}: the signal's variance is below 1% for {(curve.alpha_bar < 0.01).sum():.0f} of 1,000 steps")
 assert (schedules.linear().alpha_bar < 0.01).sum() > 2 * (schedules.cosine().alpha_bar < 0.01).sum()
 
 # %% [markdown]
-# *Look for:* large things outlive small ones. The whiskers are gone first, then the eyes; the colour of the background comes through when
+# *Look for:* large things outlive small ones. The eyes go first, then the outline; the colour of the background comes through when
 # nothing else does. Averages over many pixels cancel the noise, so a large picture needs *more* noise than a
 # small one to be destroyed. The linear schedule spends much of its chain on what is noise already; cosine
 # was proposed to mend that for small pictures (Nichol & Dhariwal 2021).
@@ -132,7 +120,7 @@ widgets.image_schedule_explorer(x_0[:6])
 # In notebook 01 a network of fully connected layers sufficed. For 3,072 inputs and as many outputs, its first layer alone would take
 # millions of weights, and would have to learn the same whisker anew for each place. Convolutions know that a whisker is
 # a whisker everywhere. Four ideas turn them into the network that nearly everybody uses
-# (Ronneberger et al. 2015; Ho et al. 2020, appendix B):
+# (Ronneberger et al. 2015; Ho et al. 2020, appendix B). They are listed below the figure.
 
 # %%
 config = unet.config("fast")
@@ -157,37 +145,40 @@ left, right = [(2.4 + 0.9 * i, -i) for i in range(3)], [(9.6 - 0.9 * i, -i) for 
 for i, m in enumerate(config.multipliers):
     grid = config.size // config.patch // 2**i
     for x, y in (left[i], right[i]):
-        box(x, y, f"blocks{' + attn.' if grid in config.attention else ''}, $t$\n{m * config.width}, {grid} × {grid}")
+        box(x, y, f"blocks{' + attn.' if grid in config.attention else ''}, $t$\n{m * config.width} × {grid} × {grid}")
     arrow((left[i][0] + W, -i), (right[i][0] - W, -i), viz.ORANGE)
     if i:
         arrow((left[i - 1][0], 1 - i - H), (left[i][0], H - i))
         arrow((right[i][0], H - i), (right[i - 1][0], 1 - i - H))
-box(6, -3, f"middle + attn., $t$\n{m * config.width}, {grid} × {grid}")
+box(6, -3, f"middle + attn., $t$\n{m * config.width} × {grid} × {grid}")
 arrow((left[2][0], -2 - H), (6 - W, -3))
 arrow((6 + W, -3), (right[2][0], -2 - H))
 for x, text, ends in ((0, "$x_t$", (W, 2.4 - W)), (12, r"$\hat x_0$", (9.6 + W, 12 - W))):
-    box(x, 0, f"{text}\n{config.channels}, {config.size} × {config.size}", "#e6e6e6")
+    box(x, 0, f"{text}\n{config.channels} × {config.size} × {config.size}", "#e6e6e6")
     arrow((ends[0], 0), (ends[1], 0))
 ax.text(6, 0.12, "skip: copied and appended", color=viz.ORANGE, ha="center", fontsize=14)
 viz.show(
     figure,
-    alt="Diagram of a U-Net: boxes lead down on the left from 16 by 16 to 4 by 4, through a middle block, and up again on the right; "
+    alt="Diagram of a U-Net: boxes, each with channels times height times width, lead down on the left from 16 by 16 to 4 by 4, through a middle block, and up again on the right; "
     "orange arrows, the skips, lead straight across at every size. Every blue box is told the time t; those at 8 by 8 and in the middle have attention.",
     name="03_unet",
 )
 
 # %% [markdown]
 # - **Down and up again.** At 4 × 4 a 3 × 3 convolution sees the whole cat; at 16 × 16 a whisker.
-# - **Skips.** The answer has to be exact to the pixel, since the noise differs at every pixel. What went through the narrow middle has lost
+# - **Skips.** The answer has to be exact to the pixel, since the noise differs at every pixel. What went through the coarse middle has lost
 #   that. So each level hands its result straight across.
 # - **Attention** at 8 × 8 compares every place with every other: two eyes of one colour.
-# - **Time.** Sines and cosines of $t$, through a small MLP, scale and shift the features of every block: the same weights
-#   must hunt for a silhouette at large $t$, and for single hairs at small $t$.
+# - **Time.** Sines and cosines of $t$, through a small MLP, are told to every block: the same weights
+#   must hunt for a silhouette at large $t$, and for single hairs at small $t$. (Ho et al. add them to the features; scaling and shifting
+#   the features by them, as here, is from Dhariwal & Nichol 2021.)
 #
 # Ours has a fifth, for machines without a GPU: it folds **2 × 2 patches** of pixels into channels first. A convolution at
 # 16 × 16 costs a quarter of one at 32 × 32.
 #
-# **Predict:** how much faster is `fast` than `3xBlocks`, the default of the sources?
+# In the sources' names, `2xUD` has two levels (two blocks down, two up), `3xBlocks` has three and is their default.
+#
+# **Predict:** how much faster is our `fast` than `3xBlocks`?
 
 # %%
 networks = ("3xBlocks", "2xUD", "2xUD-half", "fast", "tiny", "tiny-half")
@@ -207,8 +198,8 @@ assert speed["fast"] < speed["3xBlocks"] / 2
 del built
 
 # %% [markdown]
-# The first three have the sizes of the sources (theirs: 23,332,729 for `3xBlocks`, 3,062,531 for `2xUD-half`). Weights and
-# time go apart: `fast` has about as many weights as `2xUD-half`, and needs a fraction of its time. A convolution uses each weight once *per place*,
+# The first three have about the sizes of the sources' (23,332,729 for `3xBlocks`, 3,062,531 for `2xUD-half`). Weights and
+# time do not go together: `fast` has about as many weights as `2xUD-half`, and needs a fraction of its time. A convolution uses each weight once *per place*,
 # so what costs is the grid. The convnet is the simple baseline, without skips or attention.
 #
 # ## 4 · Train one, now
@@ -223,8 +214,9 @@ del built
 # $$L = \mathbb E\, w_t\, \lVert \hat x_0 - x_0 \rVert^2, \qquad
 # w_t = \text{SNR for the loss of } \epsilon, \quad \text{SNR} + 1 \text{ for that of } v, \quad \min(\text{SNR}, 5) \text{ for us}$$
 #
-# (Hang et al. 2023). As $t \to 0$, SNR grows into the thousands: without a limit, the loss would attend to little but the last grain
-# of noise.
+# (Hang et al. 2023). The first is no more and no less than $L_\text{simple}$: an error of $\hat x_0$ counts as much as the error of $\epsilon$ that it
+# implies. As $t \to 0$ that factor grows into the thousands: $\hat x_0$ would have to be exact to a thousandth for the implied noise to come out right. A network that
+# answers with $\epsilon$ gets this exactness for nothing, since there little noise is taken off; one that answers with $x_0$ would spend all its strength on it. Hence the limit.
 
 
 # %%
@@ -270,7 +262,7 @@ viz.show(
     figure, alt=f"The loss falls from {history[0]:.2f}, steeply at first and slowly later, to about {history[-1]:.2f}."
 )
 labels = [f"{stop * recipe.batch_size:,} pictures\nseen" for stop in stops]
-rows(
+viz.rows(
     f"samples of {recipe.network}, trained on {drawn.name}",
     film,
     labels,
@@ -283,28 +275,21 @@ assert late < early
 
 # %% [markdown]
 # The loss has fallen a long way, and the pictures are **poor**. Not because of a bug: the network has seen each picture about
-# once or twice. Colours and large blobs come within a minute; eyes and ears take many times that. Count in millions
-# of pictures, whatever you train.
+# once or twice. Colours and large blobs come within a minute; eyes and ears take many times that. Count in pictures seen,
+# whatever you train: hundreds of thousands for what follows, hundreds of millions for what is published.
 #
 # ## 5 · What more training buys
 #
-# These checkpoints were trained by `python -m course_utils.train NAME`, the way everybody with the data can repeat it. Each carries
-# a card that says what it was trained on and how it scored.
+# These checkpoints were trained by `python -m course_utils.train NAME`, so anyone who has the data can repeat it. Each carries
+# a card that says what it was trained on, for how long, and how it scored (Section 6).
 
 # %%
 cards = checkpoints.names()
-print("                 weights  pictures seen   hours        FD (× floor)      KID ± s.e.        precision  recall")
 for name, card in cards.items():
-    s, seen, hours = card["scores"], card["images_seen"] / 1e6, card["minutes"] / 60
-    about = f"{name:15s} {card['parameters']:>9,} {seen:6.2f} million {hours:7.1f}"
-    about += f" {s['fd']:10.1f} ({s['fd'] / s['floor']['fd']:.1f} ×)   {s['kid']:.4f} ± {s['kid_se']:.4f}"
-    print(f"{about} {s['precision']:10.2f} {s['recall']:7.2f}")
-for name, card in cards.items():
-    print(
-        f"{name:15s} trained on {card['data']}; {card['scores']['n']:,} samples against {card['scores']['reference']}"
-    )
-print("FD (EfficientNet-Lite0), hours on CPU cores; Section 6 says what the numbers mean")
-assert all(card["scores"]["fd"] > card["scores"]["floor"]["fd"] for card in cards.values())
+    about = f"{name:15s} {card['parameters']:>9,} weights {card['images_seen'] / 1e6:6.2f} million pictures seen"
+    start = card.get("started_from")
+    before = f", {start['images_seen'] / 1e6:.2f} million of them as {start['recipe']}" if start else ""
+    print(f"{about}{before}; {card['minutes'] / 60:.1f} hours on a CPU core; {card['data']}")
 
 # %%
 names = [name for name in ("drawn32-cosine", "cats32-linear", "cats32-cosine", "faces64") if name in cards]
@@ -314,7 +299,7 @@ many = choose(ci=10, lecture=30, full=60)
 drawings = [
     sample.images(c.model, c.schedule, many if name == "cats32-cosine" else 10, **how) for name, c in trained.items()
 ]
-rows(
+viz.rows(
     "samples of the shipped checkpoints",
     drawings,
     names,
@@ -324,8 +309,8 @@ rows(
 
 # %% [markdown]
 # <!-- conclusion: checkpoints -->
-# No picture above was ever taken or drawn: all are samples. *Look for:* the order in which things come right: colours and light first, then the pose, paws and
-# eyes last. The drawn cats got there; the photographs, which are far more varied, have the light and the fur, and only a guess at the cat.
+# No picture above was ever taken or drawn: all are samples. *Look for:* the order in which things come right: colours and light first, then fur and pose, eyes
+# last. The drawn cats got there. Photographs are far more varied: here and there a face with ears looks out of the fur, and much is only a mood of a cat.
 #
 # ### The film backwards
 
@@ -334,18 +319,18 @@ best = trained["cats32-cosine"]
 length = choose(ci=5, lecture=50, full=200)
 x_T = torch.randn(9, 3, 32, 32, generator=generator)
 trajectory = list(samplers.ddim(best.model, best.schedule, x_T, steps=length, clip=True))
-some = [trajectory[round(k)] for k in torch.linspace(0, length, 10).tolist()]
-after = [trajectory[min(round(k) + 1, length)] for k in torch.linspace(0, length, 10).tolist()]
+shown = [round(k) for k in torch.linspace(0, length, 10).tolist()]
+some, after = [trajectory[k] for k in shown], [trajectory[min(k + 1, length)] for k in shown]
 picture = 1
-rows(
+viz.rows(
     f"{best.name}, DDIM with {length} steps",
     [torch.stack([s.x[picture] for s in some]).clamp(-1, 1), torch.stack([s.x0_hat[picture] for s in after])],
     ["$x_t$", r"$\hat x_0$"],
     alt="One run of the sampler: noise turns into a picture from left to right. Below, the picture that the network expects: "
     "a blur of average colours first, then a shape, details last.",
     name="03_reverse_strip",
+    columns=[f"t = {step.t}" for step in some],
 )
-print("t =", *(s.t for s in some))
 
 # %% [markdown]
 # As with the dinosaur: the first guess is an average of many pictures, and what it will be is decided little by little, the large before the
@@ -365,24 +350,27 @@ widgets.image_trajectory_explorer(trajectory)
 
 # %%
 counts = choose(ci=(2, 3), lecture=(5, 10, 20, 50), full=(5, 10, 20, 50))
-ways = {"DDIM": (samplers.ddim, {}), "DPM-Solver++": (samplers.dpm_solver_pp, {"spacing": "lambda"})}
+ways = {"DDIM": samplers.ddim, "DPM-Solver++": samplers.dpm_solver_pp}
+leap = {"spacing": "lambda", "clip": True}  # the same levels for both
 leaps = {
-    name: [
-        samplers.final(way(best.model, best.schedule, x_T[:5], steps=n, clip=True, **more)).clamp(-1, 1) for n in counts
-    ]
-    for name, (way, more) in ways.items()
+    name: [samplers.final(way(best.model, best.schedule, x_T[:5], steps=n, **leap)).clamp(-1, 1) for n in counts]
+    for name, way in ways.items()
 }
-rows(
+viz.rows(
     f"samples of {best.name}: on the left by DDIM, on the right by DPM-Solver++",
     [torch.cat(pair) for pair in zip(*leaps.values(), strict=True)],
     [f"{n} steps" for n in counts],
     alt="Five pictures by DDIM and, from the same noise, the same five by DPM-Solver++, for a growing number of steps. With few "
-    "steps they are blurred or crude; from about 20 on they hardly change.",
+    "steps they are blurred; from 20 on those on the right hardly change.",
 )
 print("mean change of a pixel from one row to the next:")
 for name, drawn_in in leaps.items():
     moved = [f"{(b - a).abs().mean():.3f}" for a, b in pairwise(drawn_in)]
     print(f"{name:14s}", ", ".join(moved))
+
+# %% [markdown]
+# *Look for:* five steps give an average of what might come. After that DPM-Solver++ settles by 20 steps, while DDIM still moves at 50. And it is the
+# **same picture** that comes out, with more or less detail: both follow one curve from noise to picture, one in larger strides.
 
 # %%
 widgets.sampler_explorer(best)
@@ -390,7 +378,7 @@ widgets.sampler_explorer(best)
 # %% [markdown]
 # ## 6 · How good? Two distances, and their floor
 #
-# Both compare **features**: the last layer of a network trained to name things in photographs. **FD**, the Fréchet distance (Heusel et al. 2017), fits a
+# Both compare **features**: what a network trained to name things in photographs holds just before it names them. **FD**, the Fréchet distance (Heusel et al. 2017), fits a
 # Gaussian to each set of features and measures between these. **KID** (Bińkowski et al. 2018) compares all pairs by a kernel; its
 # expectation does not depend on the number of pictures, and it comes with a standard error. **Precision** and **recall** (Kynkäänniemi et al. 2019) ask
 # how many samples look real, and how much of the real they reach.
@@ -398,10 +386,31 @@ widgets.sampler_explorer(best)
 # Published FIDs use Inception's features and 50,000 samples. Ours use EfficientNet-Lite0, which works offline, and a thousand or fewer: every number here is
 # an **FD (EfficientNet-Lite0)**, and compares with no published FID.
 #
-# A thousand *real* pictures do not score 0 either. The sources measured training pictures against test pictures: 87 with 500 of
-# each, **49.838** with 1,000. So with 1,000 samples nobody can expect less than about 50, and fewer pictures make any model
-# look worse. Hence two rules: **compare at equal n**, and **read against the floor, not against 0**. Here are their networks
-# and ours on the same subject, each in units of its own floor.
+# A thousand *real* pictures do not score 0 either: a covariance of 1,280 features, estimated from fewer pictures than that, is never right. The sources measured training
+# pictures against test pictures, with Inception: 87 with 500 of each, **49.838** with 1,000. So with 1,000 samples they could not expect less than about 50, and fewer pictures make any model
+# look worse. Hence two rules: **compare at equal n**, and **read against the floor, not against 0**.
+
+# %%
+print("                samples      FD   floor  ratio     KID ± s.e.       precision  recall  (of real pictures)")
+for name, card in cards.items():
+    s, seen = card["scores"], f"{card['scores']['n']:,}"
+    floor = s["floor"]
+    about = f"{name:15s} {seen:>7s} {s['fd']:7.1f} {floor['fd']:7.1f} {s['fd'] / floor['fd']:6.2f}"
+    about += f"   {s['kid']:.4f} ± {s['kid_se']:.4f} {s['precision']:9.2f} {s['recall']:7.2f}"
+    print(f"{about}  ({floor['precision']:.2f}, {floor['recall']:.2f})")
+print("FD (EfficientNet-Lite0); each against the test pictures of its own set")
+assert all(card["scores"]["fd"] > card["scores"]["floor"]["fd"] for card in cards.values())
+
+# %% [markdown]
+# <!-- conclusion: scores -->
+# A ladder for the cats, measured on real photographs (`course_utils.metrics.protocol` tells how): against the 1,000 test cats of CIFAR-10, training
+# cats score 31, *dogs* 58 and *frogs* 84.
+#
+# Two traps. Rows on different data do not compare, since each set has its own floor and its own spread: drawn cats are all alike, so the slightest flaw lies outside
+# of what is real. And **precision counts blur as real**: soft samples sit in the middle of the cloud of real features, inside everybody's ball, while recall shows that
+# they never reach its edges. Read the two together, and look at the pictures.
+#
+# The sources scored the same subject with Inception's features. Their table, in units of their floor:
 
 # %%
 theirs = (
@@ -411,47 +420,40 @@ theirs = (
     ("3xBlocks, linear", 118.501),
     ("3xBlocks, cosine", 115.949),
 )
-print("CIFAR-10 cats, 1,000 samples against 1,000 test pictures")
+print("the sources: CIFAR-10 cats, 1,000 samples against 1,000 test pictures, FID (Inception)")
 for name, fid in theirs:
-    print(f"  the sources', {name:28s} FID (Inception)           {fid:7.1f} = {fid / 49.838:.2f} × their floor, 49.838")
-for name in [name for name in cards if name.startswith("cats32")]:
-    s = cards[name]["scores"]
-    floor, about = s["floor"]["fd"], f"{cards[name]['settings']['network']}, {cards[name]['settings']['schedule']}"
-    print(
-        f"  ours, {about:36s} FD (EfficientNet-Lite0)   {s['fd']:7.1f} = {s['fd'] / floor:.2f} × our floor, {floor:.1f}"
-    )
+    print(f"  {name:28s} {fid:7.1f} = {fid / 49.838:.2f} × their floor")
 
 # %% [markdown]
-# Even the ratios do not compare between the two networks of features: each has its own eyes. They order models *within* a
-# column. Among theirs, the larger network did not win, and cosine won narrowly, twice; one run each. Does that hold?
+# These ratios and ours do not compare: other features, other eyes. Numbers order models *within* a table. Within theirs the larger
+# network did not win, and cosine won narrowly, twice; one run each. Does that hold?
 #
 # ## 7 · One change at a time
 #
 # To find out we would have to train their networks for hours each, many times. We do what fits on a laptop: the
-# same questions, asked of **small** networks on **drawn** cats. `make study` repeats all of it. Each row differs from the baseline (`tiny`: two levels, cosine, $T = 1000$, $x_0$ with the
-# weight above, EMA) in one thing, and all saw the same pictures in the same order.
+# same questions, asked of **small** networks on **drawn** cats. `python -m course_utils.study` repeats all of it. Each row differs from the baseline (`tiny`: two levels, cosine, $T = 1000$, $x_0$ with the
+# weight above, EMA) in one thing, and all saw the same pictures in the same order, but for two rows that differ from the baseline by their seed alone.
 
 # %%
 results, floor = study.load()
-print("variant           weights  minutes   FD (× floor)     KID ± s.e.        precision  recall")
+print("variant           weights  minutes   FD (× floor)     KID ± s.e.")
 for name, result in results.items():
     s = result.scores["average"]
     about = f"{name:16s} {result.parameters:>8,} {result.minutes:8.1f}"
-    ratio = s["fd"] / floor["fd"]
-    print(
-        f"{about} {s['fd']:6.0f} ({ratio:4.1f} ×)  {s['kid']:7.4f} ± {s['kid_se']:.4f} {s['precision']:10.2f} {s['recall']:7.2f}"
-    )
+    print(f"{about} {s['fd']:6.0f} ({s['fd'] / floor['fd']:4.1f} ×)  {s['kid']:7.4f} ± {s['kid_se']:.4f}")
 print(
     f"real pictures: FD {floor['fd']:.1f} ± {floor['fd_std']:.1f}, KID {floor['kid']:.4f} ± {floor['kid_std']:.4f}, n = {floor['n']}"
 )
-print(f"FD (EfficientNet-Lite0); {study.BASE.data}, {study.BASE.steps} steps of {study.BASE.batch_size}, one seed")
+print(
+    f"FD (EfficientNet-Lite0); {study.BASE.data}, {study.BASE.steps} steps of {study.BASE.batch_size}, minutes on one core"
+)
+precision, recall = (max(r.scores["average"][name] for r in results.values()) for name in ("precision", "recall"))
+print(f"precision is {precision:.3f} at most and recall {recall:.3f}: at this stage they cannot tell the rows apart")
 assert all(r.scores[kind]["n"] == floor["n"] for r in results.values() for kind in study.WEIGHTS)
 
 # %% [markdown]
 # **How to read it.** The standard error of KID says what *drawing other samples* from the same network would change. It does
-# not say what *training it again* would. All is one seed, at a small scale: take
-# differences of a few standard errors as a tie, and large ones as a hint. To conclude more, train each variant with at least three seeds, tune the
-# learning rate for each, train until the scores stop falling, and score 10,000 samples.
+# not say what *training it again* would: 7.1 does.
 
 
 # %%
@@ -467,40 +469,54 @@ title = (
 def compare(*names):
     labels = [f"{name}\n{verdict(results[name].scores['average'])}" for name in names]
     scores = "; ".join(label.replace("\n", ", ") for label in labels)
-    rows(title, [results[n].pictures[:10] for n in names], labels, alt=f"Ten samples for each variant: {scores}.")
+    viz.rows(title, [results[n].pictures[:10] for n in names], labels, alt=f"Ten samples for each variant: {scores}.")
 
 
 baseline = "baseline"
 assert study.VARIANTS[baseline].schedule == "cosine" and study.VARIANTS[baseline].T == 1000
 
 # %% [markdown]
-# ### 7.1 Linear against cosine
+# ### 7.1 How much is luck? The same run three times
 #
-# **Predict:** Section 2 showed what linear wastes. Will it show?
+# Another seed means other first weights, another order of the pictures, other noise. Nothing that anybody would report.
+#
+# **Predict:** by how much will three such runs differ, in FD?
 
 # %%
-compare(baseline, "linear schedule")
-for name in (baseline, "linear schedule"):
-    print(f"{name:16s} with the last weights: FD {results[name].scores['last']['fd']:.0f}")
+seeds = (baseline, "baseline, seed 1", "baseline, seed 2")
+compare(*seeds)
+scores = torch.tensor([results[name].scores["average"]["fd"] for name in seeds])
+ruler = (scores.max() - scores.min()).item()
+print(
+    f"FD from {scores.min():.0f} to {scores.max():.0f}: a range of {ruler:.0f}, standard deviation {scores.std():.0f}"
+)
+for name, result in results.items():
+    if name not in seeds:
+        gap = result.scores["average"]["fd"] - scores.mean().item()
+        print(f"{name:16s} {gap:+5.0f} from the mean of the three = {abs(gap) / ruler:4.1f} rulers")
+
+# %% [markdown]
+# <!-- conclusion: seeds -->
+# **What it shows.** The range over three seeds is our **ruler**. A gap of one ruler is what luck alone produces; one of several is worth a thought. (Three runs give a rough ruler. To conclude anything firmly, train each variant with
+# several seeds, tune the learning rate for each, train until the scores stop falling, and score 10,000 samples.)
+#
+# *Look again,* at the columns. All samples start from the same noise, and three networks that share no weight draw nearly **the same cats**. The perfect answer at every $x_t$ belongs to the data, not to the network, and the sampler is deterministic: so
+# is the way from noise to picture.
+#
+# ### 7.2 Schedule and number of timesteps
+#
+# **Predict:** Section 2 showed what linear wastes. Will it show? The sources also tried $T$ = 500, 1,000 and 1,500 with their largest model: slower, no visible gain.
+
+# %%
+compare(baseline, "linear schedule", "T = 500", "T = 1500")
 
 # %% [markdown]
 # <!-- conclusion: schedule -->
 # **What it shows.** Cosine spends more training examples on levels where something can be learned, so one expects it
-# ahead early on; in the sources' table it is, narrowly. Here it is ahead with the averaged weights, but hardly with the last weights of the *same*
-# two runs. A gap that depends on which weights one looks at is a hint, no more.
+# ahead early on. It is, by about two rulers: a hint, and it agrees with the sources' table.
 #
-# ### 7.2 How many timesteps?
-#
-# The sources tried $T$ = 500, 1,000 and 1,500 with their largest model: slower, no visible gain.
-
-# %%
-compare("T = 500", baseline, "T = 1500")
-
-# %% [markdown]
-# <!-- conclusion: T -->
-# **What it shows.** $T$ cuts one and the same curve into finer pieces. The network is told $t / T$, the training draws a level at random, and
-# we sample in 20 steps whatever $T$ is. So theory promises next to nothing, and what differs above is mostly the luck
-# of a run: a useful **ruler** for the other comparisons. Gaps in FD as small as these say nothing. With ancestral sampling, which takes all $T$ steps, more of them cost
+# $T$ cuts one and the same curve into finer pieces. The network is told $t / T$, the training draws a level at random, and
+# we sample in 20 steps whatever $T$ is: theory promises next to nothing, and both gaps are about as long as the ruler. With ancestral sampling, which takes all $T$ steps, more of them cost
 # time, as the sources saw.
 #
 # ### 7.3 The network: narrower, deeper, plainer
@@ -513,16 +529,17 @@ assert results["plain convnet"].parameters > results[baseline].parameters
 
 # %% [markdown]
 # <!-- conclusion: network -->
-# **What it shows.** By the ruler of 7.2, a third level or no attention makes no difference: at 8 × 8, convolutions on top of each other see most of the cat
-# anyhow. Half the channels cost about as much as the ruler is long. And the plain convnet, which was meant to lose, has the **best score**, though its cats are the blurriest: FD likes a soft cat better than a crisp one with
-# flaws. That it keeps up at all has to do, we guess, with what we ask for: $x_0$, a picture of plain areas, passes through a narrow middle well enough. Noise does not, so ask the same network for $\epsilon$ and see
-# (`--set network=convnet --set predicts=eps`). On photographs, or trained for longer, the order may turn again. A study that only confirmed what we believed would not have been worth its hour.
+# **What it shows.** (`three levels` stands for their `3xBlocks`, the baseline for `2xUD`, `half channels` for `2xUD half channels`.) A third level or no attention makes no difference that the ruler could tell: at 8 × 8, convolutions on top of each other see most of the cat
+# anyhow. Half the channels cost three rulers. And the plain convnet, which was meant to lose, has one of the **best scores**, with the blurriest cats of all: here FD preferred a soft cat to a crisp one with
+# flaws. That it keeps up has to do, we guess, with what we ask for: $x_0$, a picture of plain areas, passes through its coarse middle well enough. Noise would not. Ask it for $\epsilon$ and see:
+# `python -m course_utils.train drawn32-cosine --set network=convnet --set predicts=eps`. On photographs, or trained for longer, the order may turn again. A study that only confirmed what we believed would not have been worth its hours.
 #
 # The sources' larger network scored worse than the smaller; after a fixed number of steps that says "not trained as far" just as well as "worse".
 #
 # ### 7.4 What to ask for: $x_0$, $v$ or $\epsilon$
 #
-# The other two rows use the plain loss of what they predict, so that answer and weight change together.
+# The loss is the same in all three rows: the error of the $\hat x_0$ that the answer implies, weighted by $\min(\text{SNR}, 5)$. Only what the network has to *say*
+# differs.
 
 # %%
 compare(baseline, "predicts v", "predicts eps")
@@ -533,9 +550,9 @@ for t in (100, 500, 900, 990):
 
 # %% [markdown]
 # <!-- conclusion: x_0, v or eps -->
-# **What it shows.** The largest effect of all, several times the ruler: of three answers that carry the same information, $x_0$ is learned fastest here, then $v$, then $\epsilon$. An error in $\hat\epsilon$ near $t = T$ is blown up when $\hat x_0$ is solved for (the trap of notebook 01), and clipping to $[-1, 1]$ hides
-# the worst of it. The other two divide by nothing. And a network that works on patches must pass every grain of noise through to answer
-# with $\epsilon$ or, at small $t$, with $v$; for $x_0$ it may keep what is smooth. Look at the grain in the rows of $v$ and $\epsilon$. That counts most early in training, where we are.
+# **What it shows.** Of three answers that carry the same information, and are judged by the same loss, $x_0$ is learned fastest here, then $v$, then $\epsilon$, by about two and four rulers. One reason is in the numbers above: an error in $\hat\epsilon$ near $t = T$ is blown up when $\hat x_0$ is solved for (the trap of notebook 01), and clipping to $[-1, 1]$ hides
+# the worst of it. The other two divide by nothing. Another, we guess: a narrow network on patches must carry every grain of noise from its input to its output to answer
+# with $\epsilon$ or, at small $t$, with $v$; for $x_0$ it may keep what is smooth. Both count most early in training, where we are: published models that answer with $\epsilon$ are excellent after a thousand times as many pictures.
 #
 # ### 7.5 With and without the average of the weights
 #
@@ -544,7 +561,7 @@ for t in (100, 500, 900, 990):
 # %%
 r = results[baseline]
 labels = [f"{name}\n{verdict(r.scores[kind])}" for name, kind in (("EMA", "average"), ("last weights", "last"))]
-rows(
+viz.rows(
     title,
     [r.pictures[:10], r.last[:10]],
     labels,
@@ -556,28 +573,29 @@ print(f"the average has the lower FD in {len(better)} of {len(results)} runs: {'
 # %% [markdown]
 # <!-- conclusion: EMA -->
 # **What it shows.** The last weights jitter with every batch, the average does not. This is a comparison *within* each run, repeated in all of them, so
-# it says more than the others do: and it is nearly a draw. In runs as short as these the average still remembers a network that knew less, which costs as much as its calm brings.
-# The gain is largest where the jitter is: in the run with the bug of 7.6.
+# it says more than the others do. The average wins more often than it loses, mostly by less than the ruler, and by far in one run. In runs as short as these it still remembers a network that knew less, which costs part of what its calm brings.
+# Its decay here is 0.99, the memory of about 100 steps; the shipped checkpoints have 0.9995.
 #
 # ### 7.6 The bug that cost weeks: one timestep per batch
 #
-# The sources tell of a bug that held them back for weeks. Here it is, with its mend below:
+# The sources tell of a bug that held them back for weeks. Here it is, with the fix below it:
 #
 # ```python
 # t = torch.randint(1, T + 1, (1,)).expand(B)   # one timestep for the whole batch
 # t = torch.randint(1, T + 1, (B,))             # one timestep for each image
 # ```
 #
-# Nothing crashes, the loss falls, and pictures come out. **Predict:** which of the two curves is which?
+# Nothing crashes, the loss falls, and pictures come out. **Predict:** how will its loss curve look, beside that of the right code?
 
 # %%
 figure, panels = viz.axes(1, 1, (10, 3.4))
 for name, colour in (("one t per batch", viz.ORANGE), (baseline, viz.BLUE)):
-    step, value = results[name].curve.T
-    panels[0, 0].plot(step, value, color=colour, label=name, linewidth=1.2)
-    spread = (value[1:] - value[:-1])[len(value) // 2 :].std() / 2**0.5
-    print(f"{name:16s} second half of the training: loss {value[len(value) // 2 :].mean():.3f}, jitter {spread:.3f}")
-panels[0, 0].set(xlabel="step", ylabel="loss (mean of a few steps)", ylim=(0, None), title="drawn cats")
+    value = results[name].losses
+    panels[0, 0].plot(value, color=colour, label=name, linewidth=0.6)
+    late = value[len(value) // 2 :]
+    jitter = late.diff().std() / 2**0.5  # of differences: a slow fall does not count
+    print(f"{name:16s} second half of the training: loss {late.mean():.3f}, jitter of a step {jitter:.3f}")
+panels[0, 0].set(xlabel="step", ylabel="loss of each step", ylim=(0, 0.2), title="drawn cats")
 panels[0, 0].legend()
 viz.show(
     figure, alt="Two loss curves. One timestep per batch jumps up and down all the time; one per image is a thin line."
@@ -586,14 +604,14 @@ compare(baseline, "one t per batch")
 
 # %% [markdown]
 # The curve gives it away: with one $t$ per batch it mostly shows *which $t$ was drawn*. What of the gradient? Let
-# $g(x, t)$ be the gradient of one image at one level. Either way a batch of $B$ has the *same expectation*,
+# $g(x, t)$ be the gradient of one image at one level, $V_\text{within} = \mathbb E_t \operatorname{Var}_x g$ its variance at a fixed $t$, and $V_\text{between} = \operatorname{Var}_t \mathbb E_x\, g$ that of its mean over $t$. Either way a batch of $B$ has the *same expectation*,
 # $\mathbb E\, g$: the shared gradient is **unbiased**. Its variance is not the same:
 #
 # $$\operatorname{Var}_\text{own} = \tfrac1B \big( V_\text{within} + V_\text{between} \big), \qquad
 # \operatorname{Var}_\text{shared} = \tfrac1B V_\text{within} + V_\text{between} ,$$
 #
-# where $V_\text{between}$ is the part due to $t$: averaging over the batch no longer touches it, however large the batch.
-# (Clipping and Adam then bend what the noise has stretched, so the *steps* are not even unbiased.) Measure it, on the network that we trained:
+# so averaging over the batch no longer touches $V_\text{between}$, however large the batch.
+# (Gradient clipping and Adam are not linear, so the *steps* are biased as well.) Measure it, on the network that we trained:
 
 # %%
 runs = choose(ci=3, lecture=16, full=100)
@@ -623,36 +641,38 @@ assert times > choose(ci=0, lecture=1.3, full=1.3)
 # %% [markdown]
 # <!-- conclusion: one t per batch -->
 # **What it shows.** Such bugs live long because nothing is *wrong*: the target is right, only the batch is, in
-# effect, much smaller. The loss falls almost as low, and yet the samples are smears where the others are cats: one would blame the network, or train for longer. Plot single steps of
+# effect, much smaller. The loss falls, and the samples are smears where the others are cats: one would blame the network, or train for longer. Plot single steps of
 # the loss, not their running mean, and compare their jitter with what batches of that size should have.
 #
 # ### 7.7 A falling loss says little about the samples
+#
+# One run, the baseline, scored on the way. **Predict:** the loss falls steeply, then hardly. And FD?
 
 # %%
-figure, panels = viz.axes(1, 2, (5.8, 4), width_ratios=[1, 1.35])
-left, right = panels[0]
-for name, colour in ((baseline, viz.BLUE), ("predicts v", viz.GREEN), ("predicts eps", viz.ORANGE)):
-    left.plot(*results[name].curve.T, color=colour, label=name, linewidth=1.2)
-left.set(xlabel="step", ylabel="loss", ylim=(0, None), title="drawn cats")
-left.legend(fontsize=11)
-for (name, result), marker in zip(results.items(), "osD^v<>PX*d", strict=True):
-    colour = {"predicts v": viz.GREEN, "predicts eps": viz.ORANGE}.get(name, viz.BLUE)
-    place = (result.curve[-len(result.curve) // 5 :, 1].mean(), result.scores["average"]["fd"])
-    right.plot(*place, marker, color=colour, markersize=9, alpha=0.7, label=name)
-right.axhline(floor["fd"], color=viz.GREY, linestyle=":", label="real pictures")
-right.set(xlabel="loss at the end", ylabel="FD (EfficientNet-Lite0)", ylim=(0, None))
-right.legend(fontsize=10, loc="upper left", bbox_to_anchor=(1, 1))
+run = results[baseline]
+stops, scores = zip(*run.along, (len(run.losses), run.scores["average"]), strict=True)
+figure, panels = viz.axes(1, 2, (5.6, 3.6))
+for ax, label in zip(panels[0], ("loss (mean of 25 steps)", "FD (EfficientNet-Lite0)"), strict=True):
+    ax.set(xlabel="step", ylabel=label, title=f"{study.BASE.network} on drawn cats")
+means = run.losses.unfold(0, 25, 25).mean(1)
+panels[0, 0].plot(torch.arange(25, len(run.losses) + 1, 25), means, color=viz.BLUE)
+panels[0, 1].plot(stops, [s["fd"] for s in scores], "o-", color=viz.BLUE)
+panels[0, 1].axhline(floor["fd"], color=viz.GREY, linestyle=":")
+panels[0, 1].annotate("real pictures", (0, floor["fd"] + 6), color=viz.GREY)
+for ax in panels[0]:
+    ax.set_ylim(0, None)
 viz.show(
     figure,
-    alt="Left: three loss curves that fall steeply and then crawl. Right: FD against the last loss for all variants; the "
-    "networks that predict v and eps lie apart.",
+    alt="Over the same run: the loss drops to a small fraction at once and then seems flat, while FD goes on falling steadily and is "
+    "still far above that of real pictures at the end.",
 )
-
-# %%
-curve = results[baseline].curve[:, 1]
-tenth = (curve[0] - curve[len(curve) // 10]) / (curve[0] - curve[-10:].mean())
-assert tenth > 0.5
-print(f"baseline: {100 * tenth:.0f}% of the whole fall of the loss happens in the first tenth of the training")
+for step, s in zip(stops, scores, strict=True):
+    loss_there = run.losses[max(0, step - 50) : step].mean()
+    print(f"step {step:5d}: loss of the last 50 steps {loss_there:.4f}, FD {s['fd']:.0f}")
+tenth = run.losses[0] - run.losses[len(run.losses) // 10 - 25 : len(run.losses) // 10 + 25].mean()
+fallen = (tenth / (run.losses[0] - run.losses[-50:].mean())).item()
+print(f"{100 * fallen:.0f}% of the whole fall of the loss happens in the first tenth of the training")
+assert fallen > 0.5
 
 # %% [markdown]
 # <!-- conclusion: loss -->
@@ -660,8 +680,8 @@ print(f"baseline: {100 * tenth:.0f}% of the whole fall of the loss happens in th
 # in the flat part of the curve. The reason: averaged over $t$, the loss consists mostly of what *cannot* be predicted (its floor, notebook 01), and details are a tiny
 # share of the pixels' variance.
 #
-# And losses of different kinds do not compare at all. One and the same $\hat x_0$ scores $\text{SNR}$ in the loss of $\epsilon$, one more in that of
-# $v$, and at most 5 in ours, so the coloured points lie apart by definition, not by merit. Linear and cosine draw their levels from
+# And losses of different kinds do not compare at all. One and the same error of $\hat x_0$ is weighted by SNR in the loss of $\epsilon$, by one more in that of
+# $v$, and by at most 5 in ours: such losses lie apart by definition, not by merit. Linear and cosine draw their levels from
 # different places, which has the same effect.
 #
 # ## 8 · Is it memorising?
@@ -674,7 +694,7 @@ print(f"baseline: {100 * tenth:.0f}% of the whole fall of the loss happens in th
 source = "cats32-cosine" if cats.real else "drawn32-cosine"
 n = choose(ci=6, lecture=30, full=200)
 train = named.named_set("cifar10:cat:train") if cats.real else drawn
-test = named.named_set("cifar10:cat:test" if cats.real else "drawn:cat:test", n=n)
+test = named.named_set("cifar10:cat:test" if cats.real else "drawn:cat:test", n=n)  # the control: new to the network
 made = sample.images(trained[source].model, trained[source].schedule, n, seed=1, **how)
 both = torch.cat([made, test.images])
 pool = torch.cat([train.images, train.images.flip(-1)])
@@ -686,13 +706,14 @@ network = metrics.features.network()
 distance, index = metrics.nearest(*(metrics.features.extract(x, network) for x in (both, pool)))
 
 # %%
-order = distance[:n, 0].argsort()[:10]
-rows(
+order, control = distance[:n, 0].argsort()[:10], n + distance[n:, 0].argsort()[:10]
+labels = ("samples nearest\nto the training set", "their nearest\ntraining pictures")
+viz.rows(
     f"{source} and {train.name}",
-    [made[order], pool[index[order, 0]]],
-    ["samples nearest\nto the training set", "their nearest\ntraining pictures"],
-    alt=f"The samples of {source} that come nearest to a training picture, and below each its nearest training picture ({train.name}). "
-    "Pose or colours agree, details do not.",
+    [both[order], pool[index[order, 0]], both[control], pool[index[control, 0]]],
+    [*labels, "new pictures nearest\nto the training set", labels[1]],
+    alt=f"The samples of {source} that come nearest to a training picture, and below each its nearest training picture ({train.name}); "
+    "then the same for new pictures that the network never saw. Neighbours look alike in both.",
     name="03_neighbours",
 )
 of_samples, of_test = distance[:n, 0], distance[n:, 0]
@@ -706,8 +727,8 @@ assert of_samples.min() > 0.1 * of_test.median()  # a copy would be at distance 
 # %% [markdown]
 # <!-- conclusion: memorising -->
 # **What it shows.** A copy would lie at distance 0, none does. If samples were copies with blemishes, they would lie *nearer* to the
-# training set than new pictures; if they were bad, they would lie further away. So read both numbers together: far from the training set is no proof of
-# imagination. (With drawn cats the control is strict, since the generator of the pictures can supply as many new ones as we like.)
+# training set than new pictures do; they lie further away. That is no sign of copying, and it is a sign that they are not as good as real pictures: far from the training set is no proof of
+# imagination. Look at the control: with drawn cats even new pictures have near-twins in the training set, so twins alone prove nothing. (A few samples are a weak test for rare copies: `COURSE_PRESET=full` takes 200.)
 #
 # ## Summary
 #
@@ -761,11 +782,12 @@ checks.from_pixels(from_pixels)
 # %% [markdown]
 # ### Exercise 2 ★☆☆ (10 minutes): the moving average of the weights
 #
-# After each training step the average $\bar\theta$ moves a little towards the weights $\theta$ (Ho et al. 2020, appendix B):
+# After each training step the average $\bar\theta$ moves a little towards the weights $\theta$. Ho et al. 2020 (appendix B) use a constant share $d$; TensorFlow's
+# `ExponentialMovingAverage` lets it grow in the beginning:
 #
 # $$\bar\theta \leftarrow d\,\bar\theta + (1 - d)\,\theta, \qquad d = \min\!\Big(\text{decay},\; \frac{1 + n}{10 + n}\Big),$$
 #
-# where $n$ counts the updates made before. The ramp makes it forget the random start.
+# where $n$ counts the updates made before. So it forgets the random start.
 #
 # Write `ema_update(average, weights, decay, step)` for one tensor of weights, with $n$ = `step`. Return the new average; leave the inputs
 # as they are.
@@ -838,8 +860,8 @@ checks.diffusion_loss(diffusion_loss)
 # A network may also answer with the velocity (`predicts v` in Section 7.4) $v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1 - \bar\alpha_t}\; x_0$ (Salimans & Ho 2022, Section 4
 # and appendix D), and $x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1 - \bar\alpha_t}\;\epsilon$. These are two equations with two unknowns.
 #
-# Write `x0_from_v(x_t, t, v_hat, schedule)`: solve them for $x_0$, with $\hat v$ in the place of $v$, for points and for images. Clip the result to $[-1, 1]$,
-# where pictures live.
+# Write `x0_from_v(x_t, t, v_hat, schedule)`: solve them for $x_0$, with $\hat v$ in the place of $v$, for inputs of any shape `(B, ...)`. Clip the result to $[-1, 1]$,
+# where pictures live (and, for this exercise, points too).
 #
 # <details><summary>Hint 1: where to begin</summary>
 #
@@ -870,7 +892,7 @@ checks.x0_from_v(x0_from_v)
 # %% [markdown]
 # ### Exercise 5 ★★★ (20 minutes): one long step
 #
-# DDIM leaps from level $t$ down to any level $s < t$ (Song et al. 2021, Eq. 12 with $\sigma = 0$). First it reads off the noise that
+# DDIM leaps from level $t$ down to any level $s < t$ (Song et al. 2021, Eq. 12 with their $\sigma_t = 0$, which is not our `schedule.sigma`). First it reads off the noise that
 # $x_t$ and $\hat x_0$ imply by Eq. 4; then it puts that same noise back, at level $s$:
 #
 # $$x_s = \sqrt{\bar\alpha_s}\;\hat x_0 + \sqrt{1 - \bar\alpha_s}\;\hat\epsilon .$$
