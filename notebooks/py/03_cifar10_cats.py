@@ -30,7 +30,7 @@
 # 4. recognise the bug of one timestep per batch by its loss curve, and explain what it does to the gradient;
 # 5. check whether a generator has memorised its training set.
 #
-# **Before you start:** notebook 01; Sections 2 to 4 of notebook 02 help. **Run time:** about two minutes on two
+# **Before you start:** notebook 01; Sections 2 to 4 of notebook 02 help. **Run time:** two to three minutes on two
 # CPU cores, of which one training cell takes less than a minute. What takes longer has been computed beforehand and ships
 # with the course.
 
@@ -244,7 +244,7 @@ print(f"untrained, the network answers 0 and scores {loss(model, batches(1)):.3f
 # **Predict:** what will you see at the end: noise, colours, shapes, cats?
 
 # %%
-steps = choose(ci=3, lecture=240, full=recipe.steps)
+steps = choose(ci=3, lecture=180, full=recipe.steps)
 stops = sorted({max(1, int(steps * part)) for part in (0.1, 0.4, 1)})
 how = {"sampler": "dpm_solver_pp", "steps": choose(ci=2, lecture=15, full=20), "spacing": "lambda"}
 film, history = [], []
@@ -310,7 +310,8 @@ viz.rows(
 # %% [markdown]
 # <!-- conclusion: checkpoints -->
 # No picture above was ever taken or drawn: all are samples. *Look for:* the order in which things come right: colours and light first, then fur and pose, eyes
-# last. The drawn cats got there. Photographs are far more varied: here and there a face with ears looks out of the fur, and much is only a mood of a cat.
+# last. The drawn cats got there, and the faces, which all look into the camera, nearly. Whole cats are far more varied: here and there a face with ears looks out of the fur, and much is only a mood of a cat.
+# *And:* the linear schedule, trained on from the other's weights, draws the same cats from the same noise (Section 7.1 returns to this).
 #
 # ### The film backwards
 
@@ -406,7 +407,7 @@ assert all(card["scores"]["fd"] > card["scores"]["floor"]["fd"] for card in card
 # A ladder for the cats, measured on real photographs (`course_utils.metrics.protocol` tells how): against the 1,000 test cats of CIFAR-10, training
 # cats score 31, *dogs* 58 and *frogs* 84.
 #
-# Two traps. Rows on different data do not compare, since each set has its own floor and its own spread: drawn cats are all alike, so the slightest flaw lies outside
+# Two traps. Rows on different data do not compare, since each set has its own floor and its own spread: to our eyes the faces are better than the whole cats, yet they are further from their floor; and drawn cats are all alike, so the slightest flaw lies outside
 # of what is real. And **precision counts blur as real**: soft samples sit in the middle of the cloud of real features, inside everybody's ball, while recall shows that
 # they never reach its edges. Read the two together, and look at the pictures.
 #
