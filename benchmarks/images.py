@@ -67,7 +67,7 @@ def training_rates() -> str:
 
 
 def sampling_time() -> str:
-    """Seconds for what the sampler explorer of notebook 03 does at most: 64 images in 20 steps, best of three."""
+    """Seconds for the defaults of notebook 03's sampler explorer, 64 images in 20 steps, best of three."""
     model, schedule = checkpoints.load("cats32-cosine")[1:3]
     spent = []
     for seed in range(3):

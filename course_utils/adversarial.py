@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course_utils.samplers import example_generators
+from course_utils.samplers import example_generators, randn_like
 from course_utils.state import Player, RunState
 from course_utils.training import EMA, NonFiniteLossError
 
@@ -232,11 +232,12 @@ def generate(generator: nn.Module, n: int, y: Tensor | None = None, seed: int = 
 
     y: (n,) labels, or None. Raises ValueError as `Generator`.
     """
-    device, images = next(generator.parameters()).device, []
+    weight, images = next(generator.parameters()), []
     for start in range(0, n, batch_size):
         stop = min(start + batch_size, n)
-        draws = [torch.randn(generator.config.z_dim, generator=g) for g in example_generators(seed, start, stop)]
-        labels = None if y is None else y[start:stop].to(device)
+        like = weight.new_empty(stop - start, generator.config.z_dim)
+        z = randn_like(like, example_generators(seed, start, stop))
+        labels = None if y is None else y[start:stop].to(weight.device)
         with torch.no_grad():
-            images.append(generator(torch.stack(draws).to(device), labels).cpu())
+            images.append(generator(z, labels).cpu())
     return torch.cat(images)

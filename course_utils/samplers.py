@@ -40,7 +40,8 @@ def _predict(
         return times, predict(model, x, times, schedule, y, clip)
 
 
-def _randn(x: Tensor, generator: Generators) -> Tensor:
+def randn_like(x: Tensor, generator: Generators) -> Tensor:
+    """Return standard normal noise shaped like x, on its device."""
     if generator is None or isinstance(generator, torch.Generator):
         return torch.randn(x.shape, device=x.device, dtype=x.dtype, generator=generator)
     # drawn where each generator lives, so that one seed means the same images on every device
@@ -104,7 +105,7 @@ def ddpm(
         times, prediction = _predict(model, x, t, schedule, y, clip)
         x = posterior_mean(x, times, prediction.x0_hat, schedule)
         if t > 1:
-            x = x + getattr(schedule, variance)[t].sqrt() * _randn(x, generator)
+            x = x + getattr(schedule, variance)[t].sqrt() * randn_like(x, generator)
         yield Step(t - 1, x, *prediction)
 
 
@@ -140,7 +141,7 @@ def ddim(
         std = eta * sigma_before / sigma * (1 - alpha).clamp(min=0).sqrt()  # Eq. 16
         x = schedule.alpha_bar[before].sqrt() * x0_hat + (sigma_before**2 - std**2).clamp(min=0).sqrt() * eps_hat
         if eta > 0 and before > 0:
-            x = x + std * _randn(x, generator)
+            x = x + std * randn_like(x, generator)
         yield Step(before, x, x0_hat, eps_hat)
 
 
@@ -277,7 +278,7 @@ def sample(
     for start in range(0, n, batch_size):
         stop = min(start + batch_size, n)
         generators = example_generators(seed, start, stop)
-        x_T = _randn(schedule.beta.new_empty(stop - start, *shape), generators)
+        x_T = randn_like(schedule.beta.new_empty(stop - start, *shape), generators)
         labels = None if y is None else y[start:stop].to(schedule.device)
         images.append(final(SAMPLERS[sampler](model, schedule, x_T, y=labels, generator=generators, **options)).cpu())
     return torch.cat(images)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from course_utils import checkpoints, recipes, selfcheck, training
+from course_utils.checkpoints import Checkpoint
 from course_utils.models import unet
 from course_utils.recipes import BaseRecipe, GANRecipe, Recipe
 
@@ -60,6 +61,7 @@ def run(
     """
     if init and isinstance(recipe, GANRecipe):
         raise ValueError("a GAN cannot start from a checkpoint, which holds its generator only")
+    origin = checkpoints.load(init) if init else None
     accelerator = _accelerator(device)
     if accelerator is not None:
         device, shard = accelerator.device, (accelerator.process_index, accelerator.num_processes)
@@ -69,13 +71,12 @@ def run(
     state = out / STATE
     start: dict[str, Any] = {}
     if first:
-        start = _claim(out, recipe, init, resume)
+        start = _claim(out, recipe, origin, resume)
     if accelerator is not None:
         accelerator.wait_for_everyone()
     model, ema, schedule = recipe.build(device)
-    if init and not state.is_file():
-        old = checkpoints.load(init).model
-        weights = old.state_dict()
+    if origin and not state.is_file():
+        old, weights = origin.model, origin.model.state_dict()
         if isinstance(old, unet.UNet) and isinstance(model, unet.UNet):
             weights = unet.adapt(weights, old.config, model.config)
         checkpoints.fill(model, weights, Path(init))
@@ -111,12 +112,12 @@ def _accelerator(device: str | None) -> Any:
     return Accelerator(cpu=device == "cpu")
 
 
-def _claim(out: Path, recipe: BaseRecipe, init: str | None, resume: bool) -> dict[str, Any]:
+def _claim(out: Path, recipe: BaseRecipe, init: Checkpoint | None, resume: bool) -> dict[str, Any]:
     """Make `out` the folder of this run, or refuse; return what is known of the weights that it starts from."""
     start: dict[str, Any] = {}
     if init:
-        card = checkpoints.load(init).card
-        start = {"checkpoint": Path(init).name, **{key: card[key] for key in ("recipe", "images_seen", "minutes")}}
+        kept = ("recipe", "images_seen", "minutes")
+        start = {"checkpoint": init.name, **{key: init.card[key] for key in kept}}
     if (out / STATE).is_file():
         if not resume:
             raise FileExistsError(f"{out} holds a run: go on with it by --resume, or name another folder with --out")

@@ -145,9 +145,10 @@ def fit(
 
 
 def history(state: Path | str) -> Tensor:
-    """Return loss, learning rate, gradient norm and seconds since the start of every step so far: (steps, 4) float64.
+    """Return what a run noted at every step so far, float64: (steps, 4) of loss, learning rate, gradient norm, seconds.
 
-    state: the file that `fit` keeps. Raises as `checkpoints.read`.
+    state: the file that `fit` keeps; `adversarial.fit` notes both losses, both mean logits and seconds. Raises
+    as `checkpoints.read`.
     """
     return checkpoints.read(Path(state))[0]["history"]
 

@@ -145,8 +145,7 @@ def draw(
     """
     config, schedule = checkpoint.model.config, checkpoint.schedule
     generators = samplers.example_generators(seed, 0, n)
-    shape = (config.channels, config.size, config.size)
-    x_T = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(schedule.device)
+    x_T = samplers.randn_like(schedule.beta.new_empty(n, config.channels, config.size, config.size), generators)
     options = {"eta": eta} if sampler == "ddim" else {"spacing": "lambda"}
     return samplers.SAMPLERS[sampler](
         checkpoint.model, schedule, x_T, steps=steps, clip=True, generator=generators, **options

@@ -33,8 +33,8 @@
 #
 # **Before you start:** Sections 2 to 4 and 6 of notebook 01, the density of a Gaussian, expectations, Bayes' rule.
 # **Run time:** about half a minute on one CPU core; nothing is trained. **As a lecture:** Sections 1 to 6, the first table of
-# Section 7, the weights of Section 8, the formula of Section 9 and the first half of Section 10 take 60 to 75 minutes; all of it
-# takes about 100. Parts marked ◆ may be skipped.
+# Section 7, the weights of Section 8, the formula of Section 9 and the first half of Section 10 should take 60 to 75 minutes, all of it
+# about 100 (an estimate). Parts marked ◆ may be skipped.
 
 # %%
 import math

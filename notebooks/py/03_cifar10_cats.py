@@ -275,12 +275,13 @@ assert late < early
 
 # %% [markdown]
 # The loss has fallen a long way, and the pictures are **poor**. Not because of a bug: the network has seen each picture about
-# once or twice. Colours and large blobs come within a minute; eyes and ears take many times that. Count in pictures seen,
+# once. Colours and large blobs come within a minute; eyes and ears take many times that. Count in pictures seen,
 # whatever you train: hundreds of thousands for what follows, hundreds of millions for what is published.
 #
 # ## 5 · What more training buys
 #
-# These checkpoints were trained by `python -m course_utils.train NAME`, so anyone who has the data can repeat it. Each carries
+# These checkpoints were trained by `python -m course_utils.train NAME`, so anyone who has the data can repeat it (`cats32-linear` and
+# `faces64` with `--init cats32-cosine`: they go on from its weights). Each carries
 # a card that says what it was trained on, for how long, and how it scored (Section 6).
 
 # %%
@@ -408,8 +409,8 @@ assert all(card["scores"]["fd"] > card["scores"]["floor"]["fd"] for card in card
 # cats score 31, *dogs* 58 and *frogs* 84.
 #
 # Two traps. Rows on different data do not compare, since each set has its own floor and its own spread: to our eyes the faces are better than the whole cats, yet they are further from their floor; and drawn cats are all alike, so the slightest flaw lies outside
-# of what is real. And **precision counts blur as real**: soft samples sit in the middle of the cloud of real features, inside everybody's ball, while recall shows that
-# they never reach its edges. Read the two together, and look at the pictures.
+# of what is real. And **precision alone misleads**: that of our cats is higher than that of real ones. Probably soft samples sit in the middle of the cloud of real features, inside everybody's ball; recall shows that
+# they seldom reach its edges. Read the two together, and look at the pictures.
 #
 # The sources scored the same subject with Inception's features. Their table, in units of their floor:
 
@@ -531,7 +532,7 @@ assert results["plain convnet"].parameters > results[baseline].parameters
 # %% [markdown]
 # <!-- conclusion: network -->
 # **What it shows.** (`three levels` stands for their `3xBlocks`, the baseline for `2xUD`, `half channels` for `2xUD half channels`.) A third level or no attention makes no difference that the ruler could tell: at 8 × 8, convolutions on top of each other see most of the cat
-# anyhow. Half the channels cost three rulers. And the plain convnet, which was meant to lose, has one of the **best scores**, with the blurriest cats of all: here FD preferred a soft cat to a crisp one with
+# anyhow. Half the channels cost three rulers. And the plain convnet, which was meant to lose, has one of the **best scores**, with cats blurrier than all but those of 7.6: here FD preferred a soft cat to a crisp one with
 # flaws. That it keeps up has to do, we guess, with what we ask for: $x_0$, a picture of plain areas, passes through its coarse middle well enough. Noise would not. Ask it for $\epsilon$ and see:
 # `python -m course_utils.train drawn32-cosine --set network=convnet --set predicts=eps`. On photographs, or trained for longer, the order may turn again. A study that only confirmed what we believed would not have been worth its hours.
 #
@@ -553,7 +554,7 @@ for t in (100, 500, 900, 990):
 # <!-- conclusion: x_0, v or eps -->
 # **What it shows.** Of three answers that carry the same information, and are judged by the same loss, $x_0$ is learned fastest here, then $v$, then $\epsilon$, by about two and four rulers. One reason is in the numbers above: an error in $\hat\epsilon$ near $t = T$ is blown up when $\hat x_0$ is solved for (the trap of notebook 01), and clipping to $[-1, 1]$ hides
 # the worst of it. The other two divide by nothing. Another, we guess: a narrow network on patches must carry every grain of noise from its input to its output to answer
-# with $\epsilon$ or, at small $t$, with $v$; for $x_0$ it may keep what is smooth. Both count most early in training, where we are: published models that answer with $\epsilon$ are excellent after a thousand times as many pictures.
+# with $\epsilon$ or, at small $t$, with $v$; for $x_0$ it may keep what is smooth. Look at the backdrops: their grain is what a score sees, though the cats on them are well drawn. Both count most early in training, where we are: published models that answer with $\epsilon$ are excellent after a thousand times as many pictures.
 #
 # ### 7.5 With and without the average of the weights
 #
@@ -733,10 +734,10 @@ assert of_samples.min() > 0.1 * of_test.median()  # a copy would be at distance 
 #
 # ## Summary
 #
-# - From points to pictures, no equation changes; the network does. Skips are there for the detail, the narrow middle for the overview, and all
+# - From points to pictures, no equation changes; the network does. Skips are there for the detail, the coarse middle for the overview, and all
 #   blocks are told $t$.
 # - What costs is the grid, not the weights: patches make a CPU several times as fast.
-# - Count training in millions of pictures. After a minute the loss looks finished and the samples do not.
+# - Count training in pictures seen. After a minute the loss looks finished and the samples do not.
 # - Scores mean something at equal $n$, with the same features, beside their floor. One seed is a hint.
 # - One $t$ per batch leaves the gradient unbiased and multiplies its variance.
 # - Ask for nearest neighbours, and compare with what new real pictures get.
