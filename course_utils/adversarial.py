@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from course_utils.samplers import example_generators, randn_like
 from course_utils.state import Player, RunState
-from course_utils.training import EMA, NonFiniteLossError
+from course_utils.training import EMA, PRECISIONS, NonFiniteLossError
 
 LOSSES = ("non_saturating", "saturating", "hinge", "relativistic")
 
@@ -141,6 +141,7 @@ def fit(
     r2: float = 0.0,
     augmented: bool = False,
     ema: EMA | None = None,
+    precision: str = "float32",
     state: Path | str | None = None,
     every: float = 120.0,
     accelerator: Any = None,
@@ -151,15 +152,17 @@ def fit(
     of generator and discriminator (two time scales where they differ, Heusel et al. 2017). input_noise: standard
     deviation of Gaussian noise on all that the discriminator sees (Arjovsky & Bottou 2017). r1, r2: gamma of
     `gradient_penalty` on real and on generated images. augmented: use `augment`. ema: an average of the generator.
-    state, every and accelerator: as in `training.fit`, resuming bit for bit.
+    precision, state, every and accelerator: as in `training.fit`, resuming bit for bit.
 
-    Raises ValueError for steps < 1, a learning rate that is not positive or another loss, NonFiniteLossError (before
-    the weights of that player are touched) when a loss or a gradient is not finite.
+    Raises ValueError for steps < 1, a learning rate that is not positive, another loss or precision,
+    NonFiniteLossError (before the weights of that player are touched) when a loss or a gradient is not finite.
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     if not min(lr) > 0:
         raise ValueError(f"the learning rates must be positive, got {lr}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
     _check(loss)
     g, d = (
         Player(name, network, rate, betas, accelerator)
@@ -169,11 +172,16 @@ def fit(
     generator.train()
     discriminator.train()
 
+    def played(network: nn.Module, *inputs: Tensor) -> Tensor:
+        with torch.autocast(g.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+            out = network(*inputs)
+        return out.float()  # losses and augmentation are small and want the digits
+
     def seen(x: Tensor, y: Tensor | None, noise: torch.Generator) -> Tensor:
         x = augment(x, noise) if augmented else x
         if input_noise:
             x = x + input_noise * torch.randn(x.shape, generator=noise).to(x.device)
-        return d.model(x) if y is None else d.model(x, y)
+        return played(d.model, x) if y is None else played(d.model, x, y)
 
     def turn(player: Player, value: Tensor, step: int) -> float:
         value, norm = player.gradients(value, None)
@@ -195,7 +203,7 @@ def fit(
             arguments = () if y is None else (y,)
 
             with torch.no_grad():
-                made = g.model(z[0], *arguments)
+                made = played(g.model, z[0], *arguments)
             made.requires_grad_(r2 > 0)
             x = x.detach().requires_grad_(r1 > 0)
             real, fake = seen(x, y, noise), seen(made, y, noise)
@@ -206,7 +214,7 @@ def fit(
             loss_d, means = turn(d, value, step), (real.mean().item(), fake.mean().item())
 
             discriminator.requires_grad_(False)
-            fake = seen(g.model(z[1], *arguments), y, noise)
+            fake = seen(played(g.model, z[1], *arguments), y, noise)
             with torch.no_grad():
                 real = seen(x.detach(), y, noise) if loss == "relativistic" else None
             loss_g = turn(g, generator_loss(loss, fake, real), step)

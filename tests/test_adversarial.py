@@ -189,7 +189,13 @@ def test_the_game_finds_the_brightness_of_the_data(loss):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"augmented": True, "input_noise": 0.1, "r1": 0.5}, {"loss": "relativistic", "r2": 0.5}]
+    "options",
+    [
+        {},
+        {"augmented": True, "input_noise": 0.1, "r1": 0.5},
+        {"loss": "relativistic", "r2": 0.5},
+        {"precision": "bfloat16", "loss": "hinge"},
+    ],
 )
 def test_a_run_that_was_stopped_ends_with_the_same_weights(options, tmp_path):
     def play(path, stops):

@@ -47,6 +47,7 @@ class GANRecipe(BaseRecipe):
     r1: float = 0.0
     r2: float = 0.0
     augmented: bool = True
+    precision: str = "bfloat16"
 
     def network_config(self) -> DCGANConfig:
         """Return the configuration of both networks; raises ValueError for values that do not fit."""
@@ -88,6 +89,7 @@ class GANRecipe(BaseRecipe):
             r2=self.r2,
             augmented=self.augmented,
             ema=ema,
+            precision=self.precision,
             **options,
         )
 
