@@ -197,7 +197,9 @@ class _Guided:
         if self.null is None:
             with_y, without = self.model(x_t, t, y), self.model(x_t, t, None)
         else:
-            labels = torch.cat([y, torch.full_like(y, self.null)])
+            # shares that add up to 0 leave all to "no class"
+            none = torch.full_like(y, 0 if y.is_floating_point() else self.null)
+            labels = torch.cat([y, none])
             with_y, without = self.model(torch.cat([x_t, x_t]), torch.cat([t, t]), labels).chunk(2)
         scale = torch.where(inside, self.scale, 1.0).to(x_t.dtype).view(-1, *[1] * (x_t.ndim - 1))
         return without + scale * (with_y - without)
@@ -257,7 +259,8 @@ def sample(
     """Draw n examples of the given shape in batches; returns (n, *shape) on the CPU.
 
     sampler: a name in SAMPLERS, which takes `steps` (None: its default), `clip` and further `options` (variance, eta,
-    spacing, order). y: labels (n,), one label for all, or None. The noise of example i, at the start and on the way,
+    spacing, order). y: labels (n,), one label for all, shares
+    of classes (n, classes) where the model takes them, or None. The noise of example i, at the start and on the way,
     depends on seed and i alone: the same for any n, batch_size and device, so that results differ by rounding only.
     The model stays in the mode (train or eval) that it is in. device: None for the schedule's.
     Raises ValueError for an unknown sampler, n, batch_size or seed out of range, n labels that are not n, and as the
@@ -270,7 +273,7 @@ def sample(
     if y is not None:
         y = torch.as_tensor(y)
         y = y.expand(n) if y.ndim == 0 else y
-    if y is not None and y.shape != (n,):
+    if y is not None and y.shape != (n,) and not (y.is_floating_point() and y.shape[:-1] == (n,)):
         raise ValueError(f"y must hold one label per example: expected shape ({n},), got {tuple(y.shape)}")
     options |= {"clip": clip} | ({} if steps is None else {"steps": steps})
     schedule = schedule.to(device)

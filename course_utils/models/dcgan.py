@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from course_utils.models.labels import check_labels
+from course_utils.models.labels import check_labels, look_up
 from course_utils.models.unet import check_images
 
 CONDITIONING = ("tiled", "projection")
@@ -73,7 +73,10 @@ class ConditionalNorm(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
         x = self.norm(x)
-        return x if self.gain is None else x * self.gain(y)[:, :, None, None] + self.bias(y)[:, :, None, None]
+        if self.gain is None:
+            return x
+        gain, bias = (look_up(table, y)[:, :, None, None] for table in (self.gain, self.bias))
+        return x * gain + bias
 
 
 def _start(module: nn.Module) -> None:
@@ -86,8 +89,9 @@ def _start(module: nn.Module) -> None:
 class Generator(nn.Module):
     """generator(z, y=None) -> images (B, channels, size, size) in [-1, 1].
 
-    Source: Radford et al. 2016, figure 1. z: (B, z_dim), standard normal; y: (B,) labels where the configuration has
-    classes. Raises ValueError for z of another shape, and labels missing or out of range.
+    Source: Radford et al. 2016, figure 1. z: (B, z_dim), standard normal; y: (B,) labels, or (B, classes) shares of a
+    mixture, where the configuration has classes. Raises ValueError for z of another shape, and labels missing or out of
+    range.
     """
 
     def __init__(self, config: DCGANConfig | None = None):
@@ -111,7 +115,7 @@ class Generator(nn.Module):
         if z.ndim != 2 or z.shape[1] != config.z_dim:
             raise ValueError(f"this generator takes z of shape (B, {config.z_dim}), got {tuple(z.shape)}")
         check_labels(y, config.classes)
-        x = z if self.embed is None else torch.cat([z, self.embed(y)], dim=1)
+        x = z if self.embed is None else torch.cat([z, look_up(self.embed, y)], dim=1)
         x = x[:, :, None, None].contiguous(memory_format=torch.channels_last)
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x = F.relu(norm(layer(x), y))
@@ -153,9 +157,9 @@ class Discriminator(nn.Module):
         check_images(x, config.channels, config.size)
         check_labels(y, config.classes)
         if self.embed is not None:
-            x = torch.cat([x, self.embed(y)[:, :, None, None].expand(-1, -1, *x.shape[2:])], dim=1)
+            x = torch.cat([x, look_up(self.embed, y)[:, :, None, None].expand(-1, -1, *x.shape[2:])], dim=1)
         h = self.layers(x.contiguous(memory_format=torch.channels_last))
         logit = self.last(h).flatten()
         if self.project is not None:
-            logit = logit + (self.project(y) * h.sum(dim=(2, 3))).sum(dim=1)
+            logit = logit + (look_up(self.project, y) * h.sum(dim=(2, 3))).sum(dim=1)
         return logit

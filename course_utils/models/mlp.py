@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from course_utils.diffusion import PREDICTS
+from course_utils.models.labels import check_labels, look_up
 
 TIME_EMBEDDINGS = ("sinusoidal", "learned", "linear", "none")
 INPUT_EMBEDDINGS = ("sinusoidal", "learned", "linear", "none")
@@ -14,7 +15,7 @@ INPUT_EMBEDDINGS = ("sinusoidal", "learned", "linear", "none")
 
 @dataclass(frozen=True)
 class MLPConfig:
-    """Sizes and choices of an `MLP`; `T` must be the schedule's, `predicts` is one of eps, x_0, v."""
+    """Sizes and choices of an `MLP`; `T` is the schedule's, `predicts` one of eps, x_0, v, `classes` 0 for none."""
 
     T: int = 1000
     hidden: int = 128
@@ -23,6 +24,7 @@ class MLPConfig:
     input_embedding: str = "sinusoidal"
     features: int = 64
     predicts: str = "eps"
+    classes: int = 0
 
     def __post_init__(self):
         for name, value, known in (
@@ -37,6 +39,8 @@ class MLPConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.features < 4 or self.features % 4:
             raise ValueError(f"features must be a positive multiple of 4, got {self.features}")
+        if self.classes < 0:
+            raise ValueError(f"classes must be at least 0, got {self.classes}")
 
 
 class Sinusoidal(nn.Module):
@@ -96,7 +100,8 @@ class MLP(nn.Module):
     Embeddings of t: "sinusoidal", "learned" (one vector per step), "linear" (the number t/T), "none" (t is not told).
     Embeddings of x: "sinusoidal" (Fourier features of each coordinate beside the coordinates, Tancik et al. 2020),
     "learned" (sines with trained frequencies), "linear" (one matrix), "none" (the two coordinates).
-    x_t: (B, 2) float; t: (B,) whole numbers in 1..T; y is ignored. Raises ValueError when x_t is not (B, 2).
+    x_t: (B, 2) float; t: (B,) whole numbers in 1..T; y: labels as for `UNet`, their vectors are added to the first
+    hidden layer. Raises ValueError when x_t is not (B, 2), and for labels that do not fit.
     """
 
     def __init__(self, config: MLPConfig | None = None):
@@ -116,6 +121,7 @@ class MLP(nn.Module):
             "none": lambda: (None, 0),
         }[config.input_embedding]()
         self.first = nn.Linear(2 + width + time, config.hidden)
+        self.classes = nn.Embedding(config.classes + 1, config.hidden) if config.classes else None
         self.blocks = nn.Sequential(*(Block(config.hidden) for _ in range(config.layers)))
         self.last = nn.Linear(config.hidden, 2)
         nn.init.zeros_(self.last.weight)  # start from "no opinion": the first loss is that of predicting zero
@@ -128,9 +134,13 @@ class MLP(nn.Module):
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         if x_t.ndim != 2 or x_t.shape[1] != 2:
             raise ValueError(f"the MLP takes points of shape (B, 2), got {tuple(x_t.shape)}")
+        check_labels(y, self.config.classes, null=True)
         inputs = [x_t]
         if self.fourier is not None:
             inputs.append(self.fourier(x_t))
         if self.time is not None:
             inputs.append(self.time(t.to(x_t.dtype).unsqueeze(1) / self.config.T))
-        return self.last(self.blocks(self.first(torch.cat(inputs, dim=1))))
+        h = self.first(torch.cat(inputs, dim=1))
+        if self.classes is not None:
+            h = h + look_up(self.classes, torch.full_like(t, self.config.classes) if y is None else y)
+        return self.last(self.blocks(h))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_utils.diffusion import PREDICTS
-from course_utils.models.labels import check_labels
+from course_utils.models.labels import check_labels, look_up
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,8 @@ class UNet(nn.Module):
 
     Source: Ho et al. 2020, appendix B; blocks as in Dhariwal & Nichol 2021. x_t: (B, channels, size, size) float; t:
     (B,) whole numbers in 1..T; y: (B,) labels in 0..classes, where `classes` itself means "no class" and stands for
-    None. Raises ValueError for images of another shape, labels out of range, or y where the configuration has no
-    classes.
+    None, or (B, classes) shares of a mixture, what lacks to 1 being "no class". Raises ValueError for images of another
+    shape, labels out of range, or y where the configuration has no classes.
     """
 
     def __init__(self, config: UNetConfig | None = None):
@@ -211,7 +211,7 @@ class UNet(nn.Module):
             return embedding
         if y is None:
             y = torch.full_like(t, self.config.classes)
-        return embedding + self.classes(y)
+        return embedding + look_up(self.classes, y)
 
 
 # The sources name their networks by the number of down and up blocks; channel counts are chosen to meet their sizes.
