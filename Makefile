@@ -57,7 +57,7 @@ ablations: $(VENV)/base.stamp  ## retrain everything behind the ablation figures
 	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.ablations
 
 study: $(VENV)/base.stamp  ## retrain everything behind the comparisons of notebook 03 (an hour or two)
-	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.study
+	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.studies.networks
 
 benchmarks: $(VENV)/all.stamp  ## measure the speed of drawing, widgets, training and sampling
 	$(BIN)/python benchmarks/foundation.py && $(BIN)/python benchmarks/images.py

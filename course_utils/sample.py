@@ -22,17 +22,19 @@ def images(
     sampler: str | None = None,
     steps: int | None = None,
     guidance: float | None = None,
+    interval: tuple[float, float] | None = None,
     **options: Any,
 ) -> Tensor:
     """Generate n images with one of the image networks: (n, 3, S, S) float32 in [-1, 1], on the CPU.
 
     S is the size in `model.config`. sampler, steps: None for DDIM in 50 steps. x0_hat is kept in [-1, 1] on the way,
     where images live. guidance: the scale of `samplers.guided`, for a network with classes and with labels y; None for
-    none. Other options (among them y) and errors as for `samplers.sample`. A generator of a GAN (schedule None) draws
-    in one step: it takes y, seed and batch_size, and raises ValueError for more.
+    none. interval: the levels t, from and to, between which alone it applies; None for all. Other options (among them
+    y) and errors as for `samplers.sample`. A generator of a GAN (schedule None) draws in one step: it takes y, seed and
+    batch_size, and raises ValueError for more.
     """
     if schedule is None:
-        extra = {"sampler": sampler, "steps": steps, "guidance": guidance}
+        extra = {"sampler": sampler, "steps": steps, "guidance": guidance, "interval": interval}
         if given := [name for name, value in extra.items() if value is not None]:
             raise ValueError(f"a GAN draws in one step, without {' and '.join(given)}: leave that out")
         return adversarial.generate(model, n, **options)
@@ -41,7 +43,7 @@ def images(
     steps = None if sampler == "ddpm" else 50 if steps is None else steps
     options = {"clip": True, **options}
     if guidance is not None:
-        model = samplers.guided(model, guidance)
+        model = samplers.guided(model, guidance, interval=interval or (0, schedule.T))
     return samplers.sample(model, schedule, n, shape, sampler=sampler, steps=steps, **options).clamp(-1, 1)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from course_utils import evaluate, metrics
+from course_utils.data import drawn
 from course_utils.data.images import MissingDataError
 from course_utils.data.named import named_set
 from course_utils.metrics import Statistics, distances, features
@@ -415,9 +416,23 @@ def test_named_drawn_sets():
     assert named_set("drawn:face:test", n=4, size=16).pixels.shape == (4, 3, 16, 16)
 
 
+def test_drawn_sets_are_labelled_by_factors():
+    plain, named = named_set("drawn:cat", n=300), named_set("drawn:cat/pose/fur", n=300)
+    assert torch.equal(plain.pixels, named.pixels) and named.name == "drawn cats by pose and fur, train"
+    assert named.classes[:6] == (*(f"sitting {c}" for c in drawn.FACTORS["cat"]["fur"]), "standing black")
+    both = drawn.draw(250, ("cat",), 32, 1_000_000).factors["cat"]  # the first block
+    assert torch.equal(named.labels[:250], 5 * both["pose"] + both["fur"]) and len(named.classes) == 15
+    test = named_set("drawn:frog/mouth:test")
+    assert len(test) == 1000 and test.classes == ("smile", "frown", "open")
+
+
 @pytest.mark.parametrize(
     "text, options, message",
     [
+        ("drawn:cat/poses", {}, "'poses' is no factor of drawn cats with options; did you mean pose"),
+        ("drawn:cat/tilt", {}, "'tilt' is no factor of drawn cats with options"),
+        ("drawn:cat/pose+frog", {}, "are of one class: leave frog out"),
+        ("drawn:cat/pose", {"n": 0}, "n=0: take at least 1 picture"),
         ("cifar:cat", {}, "'cifar' is no set of pictures; did you mean cifar10"),
         ("cifar10", {}, "the classes are missing"),
         ("cifar10:cta", {}, "'cta' is no CIFAR-10 class; did you mean cat"),

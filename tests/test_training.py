@@ -227,6 +227,21 @@ def test_batches_depend_on_seed_and_step_alone_and_visit_everything():
     assert not torch.equal(other.eps, ours(1).eps)
 
 
+def test_a_recipe_may_take_a_few_pictures_of_each_class(monkeypatch):
+    whole = pictures(size=8)
+    labels = torch.arange(len(whole)) % 2
+    whole = replace(whole, labels=labels, classes=("a", "b"))
+    monkeypatch.setattr(recipes.base, "named_set", lambda *a, **k: whole)
+    few = Recipe(per_class=3).images()
+    assert few.labels.bincount().tolist() == [3, 3] and len(few.pixels) == 6
+    assert torch.equal(few.pixels, Recipe(per_class=3).images().pixels)
+    assert not torch.equal(few.pixels, Recipe(per_class=3, seed=1).images().pixels)
+    assert len(Recipe(per_class=3).images("test")) == len(Recipe().images()) == len(whole)
+    for wrong in (-1, len(whole)):
+        with pytest.raises(ValueError, match=rf"per_class must lie in 0..{labels.bincount().min()}.*got {wrong}"):
+            Recipe(per_class=wrong).images()
+
+
 def test_half_of_the_pictures_are_mirrored():
     _, _, schedule = TINY.build()
     images = pictures(400)

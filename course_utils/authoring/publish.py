@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from course_utils import checkpoints, metrics, sample
 from course_utils.checkpoints import Checkpoint
 from course_utils.data.named import named_set
@@ -19,35 +21,48 @@ from course_utils.paths import CHECKOUT
 
 SAMPLING = {"sampler": "dpm_solver_pp", "steps": 25, "spacing": "lambda", "seed": 0}
 LIMIT = 8_000_000  # bytes
+LARGEST = 1000  # images in a score
+FLOOR = ("fd", "fd_std", "kid", "kid_std", "precision", "recall")
 START = "<!-- checkpoints: the table is written by course_utils.authoring.publish -->"
 END = "<!-- end -->"
 
 
-def measure(checkpoint: Checkpoint, floor: dict[str, Any] | None = None) -> dict[str, Any]:
+def measure(checkpoint: Checkpoint, floors: dict[str, Any] | None = None) -> dict[str, Any]:
     """Score as many generated images as the test part holds (1,000 at most) against it; add the floor and the ratio.
 
-    floor: as an earlier call returned it; None computes it.
+    Labels are asked for in turns; a model of several classes is also scored on each alone, under "per_class".
+    floors: those of earlier calls by the name of the set; what lacks is computed and added.
     """
     settings = checkpoint.card["settings"]
     network = metrics.features.network()
-    test = named_set(settings["data"], size=settings["size"], split="test")
-    n = min(len(test), 1000)
-    reference = metrics.features.extract(test[:n][0], network)
-    if floor is None:
-        train = named_set(settings["data"], size=settings["size"], split="train")
-        floor = metrics.real_floor(train, reference, n, network)
+    floors = {} if floors is None else floors
     sampling = SAMPLING if checkpoint.schedule else {"seed": SAMPLING["seed"]}
-    scores = metrics.score(sample.images(checkpoint.model, checkpoint.schedule, n, **sampling), reference, network)
-    names = ("fd", "kid", "kid_se", "precision", "recall")
-    return {
-        "network": network.name,
-        "n": n,
-        "reference": test.name,
-        "sampling": sampling,
-        **{name: round(scores[name], 5) for name in names},
-        "floor": {name: round(floor[name], 5) for name in ("fd", "fd_std", "kid", "kid_std", "precision", "recall")},
-        "fd_ratio": round(scores["fd"] / floor["fd"], 3),
-    }
+
+    def against(data: str, label: int | None) -> dict[str, Any]:
+        test = named_set(data, size=settings["size"], split="test")
+        n = min(len(test), LARGEST)
+        reference = metrics.features.extract(test[:n][0], network)
+        if data not in floors:
+            train = named_set(data, size=settings["size"], split="train")
+            floors[data] = metrics.real_floor(train, reference, n, network)
+        y = sample.labels(checkpoint, None, n) if label is None else torch.full((n,), label)
+        pictures = sample.images(checkpoint.model, checkpoint.schedule, n, y=y, **sampling)
+        scores, floor = metrics.score(pictures, reference, network), floors[data]
+        return {
+            "network": network.name,
+            "n": n,
+            "reference": test.name,
+            "sampling": sampling,
+            **{name: round(scores[name], 5) for name in metrics.protocol.NUMBERS},
+            "floor": {name: round(floor[name], 5) for name in FLOOR},
+            "fd_ratio": round(scores["fd"] / floor["fd"], 3),
+        }
+
+    scores = against(settings["data"], None)
+    kind, _, names = settings["data"].partition(":")
+    if settings["classes"] and "/" not in names:  # of options of a factor there are too few pictures each
+        scores["per_class"] = {name: against(f"{kind}:{name}", k) for k, name in enumerate(names.split("+"))}
+    return scores
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     cards = json.loads(listing.read_text()) if listing.is_file() else {}
     checkpoint = checkpoints.load(given.model)
     before = cards.get(given.name)
-    card = {**checkpoint.card, "scores": measure(checkpoint, _known_floor(cards, checkpoint.card["settings"]))}
+    card = {**checkpoint.card, "scores": measure(checkpoint, _known_floors(cards, checkpoint.card["settings"]))}
     print(json.dumps({"name": given.name, "steps": card["steps"], **card["scores"]}, indent=1))
     if given.measure_only:
         return 0
@@ -85,29 +100,36 @@ def with_table(readme: str, cards: dict[str, Any]) -> str:
     rows = ["| checkpoint | data | parameters | images seen | FD | floor | ratio | KID |"]
     rows.append("|---|---|--:|--:|--:|--:|--:|--:|")
     for name, card in cards.items():
-        scores, floor = card["scores"], card["scores"]["floor"]
         start = card.get("started_from")
         before = f", {start['images_seen']:,} of them as {start['recipe']}" if start else ""
-        cells = [
-            f"`{name}`",
-            card["data"].split(",")[0],
-            f"{card['parameters']:,}",
-            f"{card['images_seen']:,}{before}",
-            f"{scores['fd']:.1f}",
-            f"{floor['fd']:.1f} ± {floor['fd_std']:.1f}",
-            f"{scores['fd_ratio']:.1f}",
-            f"{scores['kid']:.3f} ± {scores['kid_se']:.3f}",
-        ]
-        rows.append(f"| {' | '.join(cells)} |")
+        about = f"{card['parameters']:,} | {card['images_seen']:,}{before}"
+        alone = card["scores"].get("per_class", {})
+        for part, scores in {card["data"].split(",")[0]: card["scores"], **alone}.items():
+            floor = scores["floor"]
+            cells = [
+                "" if part in alone else f"`{name}`",
+                f"only {part}s" if part in alone else part,
+                "|" if part in alone else about,
+                f"{scores['fd']:.1f}",
+                f"{floor['fd']:.1f} ± {floor['fd_std']:.1f}",
+                f"{scores['fd_ratio']:.1f}",
+                f"{scores['kid']:.3f} ± {scores['kid_se']:.3f}",
+            ]
+            rows.append(f"| {' | '.join(cells)} |")
     head, _, rest = readme.partition(START)
     return head + START + "\n" + "\n".join(rows) + "\n" + END + rest.partition(END)[2]
 
 
-def _known_floor(cards: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any] | None:
+def _known_floors(cards: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    floors = {}
     for card in cards.values():
-        if all(card["settings"][key] == settings[key] for key in ("data", "size")):
-            return card["scores"]["floor"]
-    return None
+        if card["settings"]["size"] != settings["size"]:
+            continue
+        data, scores = card["settings"]["data"], card["scores"]
+        floors[data] = scores["floor"]
+        for name, alone in scores.get("per_class", {}).items():
+            floors[f"{data.partition(':')[0]}:{name}"] = alone["floor"]
+    return floors
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """How far one sample is from another, each number to be read against its real-against-real floor.
 
 `clouds`: points in the plane. `features`: networks that turn pictures into features, and statistics of these.
-`distances`: between sets of features. `protocol`: what the course reports about a set of pictures.
+`distances`: between sets of features. `recognise`: what is to be seen. `protocol`: what the course reports about a set
+of pictures.
 """
 
-from course_utils.metrics import clouds, distances, features, protocol
+from course_utils.metrics import clouds, distances, features, protocol, recognise
 from course_utils.metrics.clouds import distance_to, floor, sliced_wasserstein
 from course_utils.metrics.distances import frechet_distance, kid, nearest, precision_recall
 from course_utils.metrics.features import Statistics
@@ -23,6 +24,7 @@ __all__ = [
     "precision_recall",
     "protocol",
     "real_floor",
+    "recognise",
     "score",
     "sliced_wasserstein",
 ]

@@ -14,7 +14,8 @@ from course_utils.data.named import named_set
 class BaseRecipe:
     """A complete run on pictures. data: a name for `named_set`; size: pixels a side; flip: mirror half of the pictures.
 
-    classes: how many labels the network is told, 0 for none. `steps` updates of `batch_size` pictures (over all
+    per_class: train on so many pictures of each class, picked by the seed, 0 for all that there are. classes: how many
+    labels the network is told, 0 for none. `steps` updates of `batch_size` pictures (over all
     processes); ema: decay of the moving average of the weights.
     """
 
@@ -26,6 +27,7 @@ class BaseRecipe:
     flip: bool = True
     classes: int = 0
     seed: int = 0
+    per_class: int = 0
 
     def changed(self, **values: Any) -> Self:
         """Return a copy with some fields changed; raises ValueError for a name that is no field."""
@@ -35,8 +37,20 @@ class BaseRecipe:
         return replace(self, **values)
 
     def images(self, split: str = "train", *, strict: bool = True) -> ImageSet:
-        """Return the pictures; raises MissingDataError (or, with strict=False, draws them and says so)."""
-        return named_set(self.data, size=self.size, split=split, strict=strict)
+        """Return the pictures; raises MissingDataError (or, with strict=False, draws them and says so).
+
+        Raises ValueError for per_class below 0 or above what there is.
+        """
+        whole = named_set(self.data, size=self.size, split=split, strict=strict)
+        if not self.per_class or split != "train":
+            return whole
+        fewest = int(whole.labels.bincount(minlength=len(whole.classes)).min())
+        if not 0 < self.per_class <= fewest:
+            raise ValueError(f"per_class must lie in 0..{fewest}, the pictures of {whole.name}, got {self.per_class}")
+        order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(self.seed))
+        kept = [order[whole.labels[order] == k][: self.per_class] for k in range(len(whole.classes))]
+        kept = torch.cat(kept).sort().values
+        return replace(whole, pixels=whole.pixels[kept], labels=whole.labels[kept])
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields, ready for JSON."""

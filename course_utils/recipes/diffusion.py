@@ -141,6 +141,7 @@ RECIPES: dict[str, Recipe] = {
     "catfrogcar32": Recipe(data="cifar10:cat+frog+automobile", classes=3),
     "cifar32": Recipe(data=f"cifar10:{'+'.join(CIFAR10_CLASSES)}", classes=10),
     "drawn-catfrog32": Recipe(data="drawn:cat+frog", classes=2),
+    "drawn-attributes32": Recipe(data="drawn:cat/pose/fur", classes=15),
     # the sources' networks at full size, for a GPU: 500 epochs of 5,000 cats
     **{
         f"{network}-{schedule}": Recipe(

@@ -48,7 +48,6 @@ from course_utils import (
     sample,
     samplers,
     schedules,
-    study,
     training,
     viz,
     widgets,
@@ -56,6 +55,7 @@ from course_utils import (
 from course_utils.data import images, named
 from course_utils.models import convnet, unet
 from course_utils.presets import choose
+from course_utils.studies import networks as study
 
 # threads that wait for each other are slower than half as many, as soon as anything else wants the cores
 torch.set_num_threads(max(1, torch.get_num_threads() // 2))
@@ -433,7 +433,7 @@ for name, fid in theirs:
 # ## 7 · One change at a time
 #
 # To find out we would have to train their networks for hours each, many times. We do what fits on a laptop: the
-# same questions, asked of **small** networks on **drawn** cats. `python -m course_utils.study` repeats all of it. Each row differs from the baseline (`tiny`: two levels, cosine, $T = 1000$, $x_0$ with the
+# same questions, asked of **small** networks on **drawn** cats. `python -m course_utils.studies.networks` repeats all of it. Each row differs from the baseline (`tiny`: two levels, cosine, $T = 1000$, $x_0$ with the
 # weight above, EMA) in one thing, and all saw the same pictures in the same order, but for two rows that differ from the baseline by their seed alone.
 
 # %%

@@ -4,20 +4,20 @@ Small networks and drawn pictures, so that a laptop can repeat all of it; `--set
 recipes do the same at the sources' size.
 """
 
-import argparse
 import time
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from course_utils import checkpoints, metrics, sample, training
-from course_utils.data.images import ImageSet
+from course_utils import metrics, sample, training
 from course_utils.metrics.features import Network
-from course_utils.paths import CHECKOUT, shipped
 from course_utils.recipes import Recipe
 from course_utils.schedules import Schedule
+from course_utils.studies import store
 
 FILE = "drawn_study.safetensors"
 N = 500  # generated pictures per score
@@ -64,31 +64,47 @@ class Result(NamedTuple):
 def load(path: Path | None = None) -> tuple[dict[str, Result], dict[str, float]]:
     """Return the stored results by variant, and the floor: what real (drawn) pictures score at the same n.
 
-    Raises FileNotFoundError or DamagedCheckpointError for the file, RuntimeError when its recipes are not those of this
-    module any more.
+    Raises as `store.load`.
     """
-    tensors, facts = checkpoints.read(path or shipped(FILE))
+    found = store.load(path or FILE, {name: job.spec for name, job in jobs().items()}, "make study")
     results = {}
-    for name, recipe in VARIANTS.items():
-        about = facts["variants"].get(name)
-        if about is None or recipe.differences(about["recipe"]):
-            raise RuntimeError(f"{FILE} holds no run of {name!r} as it is now: regenerate it with `make study`")
-        pictures, last = (tensors[f"{name}.{part}"].float() / 127.5 - 1 for part in ("pictures", "last"))
-        along, kept = about["along"], (about["minutes"], about["parameters"])
-        results[name] = Result(about["scores"], pictures, last, tensors[f"{name}.losses"], along, *kept)
-    return results, facts["floor"]
+    for name in VARIANTS:
+        tensors, about = found[name]
+        pictures, last = (tensors[part].float() / 127.5 - 1 for part in ("pictures", "last"))
+        kept = about["along"], about["minutes"], about["parameters"]
+        results[name] = Result(about["scores"], pictures, last, tensors["losses"], *kept)
+    return results, found["floor"][1]["scores"]
 
 
-def measure(
-    recipe: Recipe, images: ImageSet, reference: Tensor, network: Network, along: tuple[float, ...] = ()
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Train one variant on `images` and return its tensors and facts, as they are stored.
+def jobs(device: str = "cpu") -> dict[str, store.Job]:
+    """Return what there is to compute, on `device`: every variant, and the floor."""
+
+    @cache
+    def tools() -> tuple[Network, Tensor]:
+        network = metrics.features.network(device=device)
+        return network, metrics.features.extract(BASE.images("test"), network)
+
+    def floor() -> store.Found:
+        network, reference = tools()
+        return {}, {"scores": metrics.real_floor(BASE.images(), reference, N, network)}
+
+    made = {name: store.Job({"recipe": recipe}, partial(_measured, recipe, tools)) for name, recipe in VARIANTS.items()}
+    return made | {"floor": store.Job({"data": BASE.data, "n": N}, floor)}
+
+
+def _measured(recipe: Recipe, tools: Callable[[], tuple[Network, Tensor]]) -> store.Found:
+    network, reference = tools()
+    return measure(recipe, reference, network, ALONG if recipe == BASE else ())
+
+
+def measure(recipe: Recipe, reference: Tensor, network: Network, along: tuple[float, ...] = ()) -> store.Found:
+    """Train one variant and return its tensors and facts, as they are stored.
 
     reference: features of the test pictures by `network`, on whose device all runs. along: after which parts of the
     run to score the average as well.
     """
     model, ema, schedule = recipe.build(network.device)
-    records = recipe.fit(model, ema, images, schedule)
+    records = recipe.fit(model, ema, recipe.images(), schedule)
     stops, scored, losses, paused = {max(1, round(part * recipe.steps)) for part in along}, [], [], 0.0
     for record in training.progress(records, recipe.steps):
         losses.append(record.loss)
@@ -102,7 +118,6 @@ def measure(
         scores[kind] = metrics.score(made, reference, network)
         tensors["pictures" if kind == "average" else kind] = ((made[:SHOWN] + 1) * 127.5).round().byte()
     facts = {
-        "recipe": recipe.as_dict(),
         "scores": scores,
         "along": scored,
         "minutes": round((record.seconds - paused) / 60, 2),
@@ -116,29 +131,5 @@ def generate(model: nn.Module, schedule: Schedule, n: int, seed: int = 0) -> Ten
     return sample.images(model, schedule, n, seed=seed, **SAMPLING)
 
 
-def main() -> None:
-    """Retrain every variant and replace the stored results; interrupted, a second call goes on."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--out", type=Path, default=(CHECKOUT or Path.cwd()) / "data" / "shipped" / FILE)
-    parser.add_argument("--device", default="cpu")
-    given = parser.parse_args()
-    unfinished = given.out.with_suffix(".partial")  # the old results stay in use until all of the new are there
-    tensors, facts = checkpoints.read(unfinished) if unfinished.is_file() else ({}, {"variants": {}})
-    network = metrics.features.network(device=given.device)
-    images, reference = BASE.images(), metrics.features.extract(BASE.images("test"), network)
-    for name, recipe in VARIANTS.items():
-        if name in facts["variants"] and not recipe.differences(facts["variants"][name]["recipe"]):
-            continue
-        began = time.perf_counter()
-        along = ALONG if recipe == BASE else ()
-        made, facts["variants"][name] = measure(recipe, images, reference, network, along)
-        tensors |= {f"{name}.{part}": value for part, value in made.items()}
-        checkpoints.write(unfinished, tensors, facts)
-        print(f"{name:16} {time.perf_counter() - began:6.0f} s  {facts['variants'][name]['scores']}", flush=True)
-    facts["floor"] = metrics.real_floor(images, reference, N, network)
-    checkpoints.write(unfinished, tensors, facts)
-    unfinished.replace(given.out)
-
-
 if __name__ == "__main__":
-    main()
+    store.command(FILE, jobs, "Retrain every variant of notebook 03 and replace the stored results.")

@@ -1,0 +1,94 @@
+"""Results that took hours, in one file: computed job by job, resumed after an interruption, refused when stale."""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from course_utils import checkpoints
+from course_utils.paths import CHECKOUT, shipped
+from course_utils.recipes import BaseRecipe
+
+Found = tuple[dict[str, Tensor], dict[str, Any]]  # tensors and facts of a job, facts ready for JSON
+
+
+class Job(NamedTuple):
+    """A result to compute. spec: all that defines it, recipes or values ready for JSON; work computes it."""
+
+    spec: dict[str, Any]
+    work: Callable[[], Found]
+
+
+def complete(path: Path, jobs: dict[str, Job], only: str = "", stale: bool = False) -> list[str]:
+    """Compute the jobs, and replace the file when the results of all are there; return the names of those that lack.
+
+    only: compute jobs whose name contains this. stale: compute what `path` does not hold as its spec now is; otherwise
+    everything anew. Finished jobs wait in a file beside it, so that an interrupted call goes on and the old results
+    stay in use until then.
+    """
+    unfinished = path.with_suffix(".partial")
+    tensors, facts = _kept(path, {name: job for name, job in jobs.items() if stale or only not in name})
+    for into, done in zip((tensors, facts), _kept(unfinished, jobs), strict=True):
+        into |= done
+    for name, job in jobs.items():
+        if name in facts or only not in name:
+            continue
+        began = time.perf_counter()
+        made, about = job.work()
+        tensors |= {f"{name}/{part}": value for part, value in made.items()}
+        spec = {key: value.as_dict() if isinstance(value, BaseRecipe) else value for key, value in job.spec.items()}
+        facts[name] = {"spec": spec, **about}
+        checkpoints.write(unfinished, tensors, facts)
+        print(f"{name:44} {time.perf_counter() - began:6.0f} s", flush=True)
+    if missing := [name for name in jobs if name not in facts]:
+        return missing
+    checkpoints.write(path, tensors, {name: facts[name] for name in jobs})
+    unfinished.unlink(missing_ok=True)
+    return []
+
+
+def command(file: str, jobs: Callable[[str], dict[str, Job]], about: str) -> None:
+    """Command line of a study: `jobs(device)` gives what there is to compute, `file` is the name of its results."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--out", type=Path, default=(CHECKOUT or Path.cwd()) / "data" / "shipped" / file)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--only", default="", metavar="TEXT", help="compute the jobs whose name contains this")
+    parser.add_argument("--stale", action="store_true", help="keep stored results whose definition has not changed")
+    given = parser.parse_args()
+    if missing := complete(given.out, jobs(given.device), given.only, given.stale):
+        print(f"{given.out.name} stays as it is: {len(missing)} results lack, such as {missing[0]!r}")
+
+
+def _kept(path: Path, jobs: dict[str, Job]) -> Found:
+    tensors, facts = checkpoints.read(path) if path.is_file() else ({}, {})
+    facts = {name: about for name, about in facts.items() if name in jobs and _same(jobs[name].spec, about)}
+    return {key: value for key, value in tensors.items() if key.rpartition("/")[0] in facts}, facts
+
+
+def load(file: Path | str, specs: dict[str, dict[str, Any]], redo: str) -> dict[str, Found]:
+    """Return the stored tensors and facts of each job; file: a path, or the name of a shipped file.
+
+    Raises FileNotFoundError or DamagedCheckpointError for the file, RuntimeError when a job is missing or its spec has
+    changed, naming the command `redo`.
+    """
+    tensors, facts = checkpoints.read(file if isinstance(file, Path) else shipped(file))
+    found: dict[str, Found] = {}
+    for name, spec in specs.items():
+        if name not in facts or not _same(spec, facts[name]):
+            raise RuntimeError(f"{Path(file).name} holds no {name!r} as it is now: regenerate it with `{redo}`")
+        own = {key.removeprefix(f"{name}/"): x for key, x in tensors.items() if key.rpartition("/")[0] == name}
+        found[name] = own, facts[name]
+    return found
+
+
+def _same(spec: dict[str, Any], about: dict[str, Any]) -> bool:
+    stored = about.get("spec", {})
+    if set(spec) != set(stored):
+        return False
+    return all(
+        not value.differences(stored[key]) if isinstance(value, BaseRecipe) else value == stored[key]
+        for key, value in spec.items()
+    )
