@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from course_utils import adversarial, checkpoints, samplers, selfcheck
 from course_utils.checkpoints import Checkpoint
+from course_utils.samplers import Step
 from course_utils.schedules import Schedule
 
 
@@ -59,6 +61,86 @@ def labels(checkpoint: Checkpoint, names: str | None, n: int) -> Tensor | None:
             has = f"it knows {', '.join(known)}" if known else "it was trained without classes"
             raise ValueError(f"{checkpoint.name} cannot be asked for {name!r}: {has}")
     return torch.tensor([known.index(wanted[i % len(wanted)]) for i in range(n)]) if wanted else None
+
+
+def classes(checkpoint: Checkpoint) -> list[str]:
+    """Return the names of the classes that a checkpoint can be asked for; raises ValueError where it has none."""
+    names = checkpoint.card.get("classes", []) if getattr(checkpoint.model.config, "classes", 0) else []
+    if not names:
+        raise ValueError(
+            f"{checkpoint.name} was trained without classes: there is none to ask it for. Take a checkpoint whose "
+            "recipe has classes"
+        )
+    return list(names)
+
+
+def noise(checkpoint: Checkpoint, n: int, seed: int) -> Tensor:
+    """Return what n pictures start from in `images`: x_T, or z of a GAN; row i depends on seed and i alone."""
+    config = checkpoint.model.config
+    shape = (config.z_dim,) if checkpoint.schedule is None else (config.channels, config.size, config.size)
+    like = next(checkpoint.model.parameters()).new_empty(n, *shape)
+    return samplers.randn_like(like, samplers.example_generators(seed, 0, n))
+
+
+def guides(y: Tensor | None, scale: float) -> bool:
+    """Whether both answers are needed: at scale 0 and 1 one of them is all that counts, at half the price."""
+    return y is not None and scale not in (0, 1)
+
+
+def chain(checkpoint: Checkpoint, noise: Tensor, y: Tensor | None, steps: int, scale: float) -> Iterator[Step]:
+    """Yield the records of DPM-Solver++ from noise (N, ...), guided to y (None: no class); of a GAN, its one step."""
+    model, y = checkpoint.model, None if y is None else y.to(noise.device)
+    if checkpoint.schedule is None:
+        with torch.no_grad():
+            made = model(noise, y)
+        yield Step(0, made, made, None)
+        return
+    model = samplers.guided(model, scale) if guides(y, scale) else model
+    y = y if scale else None
+    yield from samplers.dpm_solver_pp(model, checkpoint.schedule, noise, steps=steps, spacing="lambda", y=y, clip=True)
+
+
+def check_grid(rows: int, columns: int) -> None:
+    """Raise ValueError where a morph has no row, or fewer than two columns."""
+    if rows < 1 or columns < 2:
+        raise ValueError(f"a morph takes at least 1 row and 2 columns, got {rows} and {columns}")
+
+
+def mixtures(checkpoint: Checkpoint, a: str, b: str, rows: int, columns: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return what `morph` starts from, row by row: noise and shares of classes, both (rows * columns, ...)."""
+    known = classes(checkpoint)
+    for name in (a, b):
+        if name not in known:
+            raise ValueError(f"{checkpoint.name} does not know the class {name!r}: it knows {', '.join(known)}")
+    if a == b:
+        raise ValueError(f"a morph leads from one class to another, and both are {a!r}")
+    check_grid(rows, columns)
+    shares = torch.zeros(columns, len(known))
+    shares[:, known.index(b)] = torch.linspace(0, 1, columns)
+    shares[:, known.index(a)] = torch.linspace(1, 0, columns)
+    return noise(checkpoint, rows, seed).repeat_interleave(columns, 0), shares.repeat(rows, 1)
+
+
+def morph(
+    checkpoint: Checkpoint,
+    a: str,
+    b: str,
+    rows: int = 4,
+    columns: int = 8,
+    steps: int = 10,
+    scale: float = 1.0,
+    seed: int = 0,
+) -> Tensor:
+    """Morph from class a to class b: (rows, columns, 3, S, S) in [-1, 1], on the CPU.
+
+    The share of b grows evenly from 0 in the first column to 1 in the last. All pictures of row i start from one noise,
+    that of picture i in `images` with this seed. steps, scale: of DPM-Solver++ and of guidance (0:
+    unconditional, 1: plain conditional); a GAN draws in one step and takes no notice of them.
+    Raises ValueError for a checkpoint without classes, unknown or equal classes, less than 1 row or 2 columns, and as
+    the sampler.
+    """
+    records = chain(checkpoint, *mixtures(checkpoint, a, b, rows, columns, seed), steps, scale)
+    return samplers.final(records).clamp(-1, 1).cpu().unflatten(0, (rows, columns))
 
 
 def save(pictures: Tensor, out: Path) -> None:

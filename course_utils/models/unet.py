@@ -188,7 +188,7 @@ class UNet(nn.Module):
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         config = self.config
         check_images(x_t, config.channels, config.size)
-        embedding = F.silu(self._embedding(t, y))
+        embedding = F.silu(self.embedding(t, y))
         x = self.first(F.pixel_unshuffle(x_t, config.patch).contiguous(memory_format=torch.channels_last))
         skips = [x]
         for layer in self.down:
@@ -204,7 +204,8 @@ class UNet(nn.Module):
                 x = layer(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         return F.pixel_shuffle(self.last(x), config.patch).to(x_t.dtype)
 
-    def _embedding(self, t: Tensor, y: Tensor | None) -> Tensor:
+    def embedding(self, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return what every block is told of t and y: (B, 2 * width), the sum of an embedding of each."""
         embedding = self.embed(timestep_features(t, self.config.width, self.config.T))
         check_labels(y, self.config.classes, null=True)
         if self.classes is None:

@@ -1,5 +1,6 @@
 """Interactive figures for the notebooks: thin shells over pure functions, each answering within a tenth of a second."""
 
+from course_utils.widgets.classes import class_explorer, morph_explorer
 from course_utils.widgets.draw import DrawYourOwn
 from course_utils.widgets.explorers import schedule_explorer, trajectory_explorer
 from course_utils.widgets.images import image_schedule_explorer, image_trajectory_explorer, sampler_explorer
@@ -8,8 +9,10 @@ from course_utils.widgets.sketch import Sketch
 __all__ = [
     "DrawYourOwn",
     "Sketch",
+    "class_explorer",
     "image_schedule_explorer",
     "image_trajectory_explorer",
+    "morph_explorer",
     "sampler_explorer",
     "schedule_explorer",
     "trajectory_explorer",

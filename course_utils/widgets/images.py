@@ -22,8 +22,8 @@ STEPS = (1, 2, 3, 5, 8, 10, 15, 20, 30, 50)  # network evaluations on offer
 SAMPLERS = {"DDIM": "ddim", "DPM-Solver++": "dpm_solver_pp"}
 PREVIEW_S = 0.4  # seconds between two pictures while a sampler runs
 _FULL = ui.Layout(width="100%")
-_WIDE = {"description_width": "initial"}
-_INCHES = WIDTH / 100
+WIDE = {"description_width": "initial"}
+INCHES = WIDTH / 100
 
 
 def tiles(images: Tensor, columns: int | None = None) -> Tensor:
@@ -32,7 +32,7 @@ def tiles(images: Tensor, columns: int | None = None) -> Tensor:
     return make_grid(images.detach().cpu().clamp(-1, 1), nrow=columns, padding=2, pad_value=1.0)
 
 
-def _told(method: Callable) -> Callable:
+def told(method: Callable) -> Callable:
     """Show what goes wrong in a callback in the widget's line of numbers: a reader sees no traceback of a callback."""
 
     @wraps(method)
@@ -46,7 +46,8 @@ def _told(method: Callable) -> Callable:
     return call
 
 
-def _pixels(artist: AxesImage, image: Tensor) -> None:
+def set_pixels(artist: AxesImage, image: Tensor) -> None:
+    """Put an image (3, H, W) in [-1, 1] into what `viz.image` drew; values outside are clipped."""
     artist.set_data(((viz.array(image).transpose(1, 2, 0) + 1) / 2).clip(0, 1))
 
 
@@ -67,10 +68,10 @@ class ImageScheduleExplorer(ui.VBox):
         names = list(schedules.SCHEDULES)
         self.schedule = ui.ToggleButtons(options=names, value="cosine", style={"button_width": "104px"})
         self.T = ui.SelectionSlider(
-            options=CHAINS, value=1000, description="steps T", style=_WIDE, layout=ui.Layout(width="280px")
+            options=CHAINS, value=1000, description="steps T", style=WIDE, layout=ui.Layout(width="280px")
         )
         self.t = ui.FloatSlider(
-            0.4, min=0, max=1, step=0.01, description="t / T", readout=False, layout=_FULL, style=_WIDE
+            0.4, min=0, max=1, step=0.01, description="t / T", readout=False, layout=_FULL, style=WIDE
         )
         self.numbers = ui.HTML().add_class("dtc-numbers")
         self.picture = self._figure()
@@ -83,7 +84,7 @@ class ImageScheduleExplorer(ui.VBox):
         self._change_curves()
 
     def _figure(self) -> Picture:
-        figure, axes = viz.axes(1, 2, size=(_INCHES / 2, _INCHES * 0.4), width_ratios=[1, 1.3])
+        figure, axes = viz.axes(1, 2, size=(INCHES / 2, INCHES * 0.4), width_ratios=[1, 1.3])
         kept, shown = axes[0]
         kept.set(xlim=(0, 1), ylim=(-0.03, 1.03), xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"])
         kept.set_title(r"signal kept, $\bar\alpha_t$", fontsize=14)
@@ -96,7 +97,7 @@ class ImageScheduleExplorer(ui.VBox):
         self._noised = shown.images[0]
         return Picture(figure, [*self._others, self._chosen, *self._marker, self._noised])
 
-    @_told
+    @told
     def _change_curves(self, _=None) -> None:
         made = {name: schedules.make(name, self.T.value) for name in schedules.SCHEDULES}
         self._schedule = made[self.schedule.value]
@@ -106,14 +107,14 @@ class ImageScheduleExplorer(ui.VBox):
         self._chosen.set_data(u, self._schedule.alpha_bar)
         self._change_t()
 
-    @_told
+    @told
     def _change_t(self, _=None) -> None:
         schedule, T = self._schedule, self._schedule.T
         t = round(self.t.value * T)
         x_t = diffusion.q_sample(self._x_0, torch.full((len(self._x_0),), t), self._eps, schedule)
         alpha_bar, sigma = float(schedule.alpha_bar[t]), float(schedule.sigma[t])
         self._marker[0].set_data([t / T], [alpha_bar])
-        _pixels(self._noised, tiles(x_t))
+        set_pixels(self._noised, tiles(x_t))
         ratio = f"{alpha_bar / sigma**2:.3g}" if t else "∞"
         self.numbers.value = (
             f"<span><b>t = {t}</b> of {T}</span><span>√ᾱ<sub>t</sub> = {alpha_bar**0.5:.3f}</span>"
@@ -160,13 +161,13 @@ class SamplerExplorer(ui.VBox):
         self.samples: Tensor | None = None
         self.sampler = ui.ToggleButtons(options=SAMPLERS, style={"button_width": "150px"})
         self.steps = ui.SelectionSlider(
-            options=STEPS, value=20, description="steps", style=_WIDE, layout=ui.Layout(width="300px")
+            options=STEPS, value=20, description="steps", style=WIDE, layout=ui.Layout(width="300px")
         )
         self.eta = ui.FloatSlider(
-            0, min=0, max=1, step=0.1, description="η (fresh noise)", style=_WIDE, layout=ui.Layout(width="340px")
+            0, min=0, max=1, step=0.1, description="η (fresh noise)", style=WIDE, layout=ui.Layout(width="340px")
         )
         self.seed = ui.BoundedIntText(
-            0, min=0, max=2**31, description="seed", style=_WIDE, layout=ui.Layout(width="140px")
+            0, min=0, max=2**31, description="seed", style=WIDE, layout=ui.Layout(width="140px")
         )
         self.button = ui.Button(
             description="Draw", button_style="primary", tooltip="Draw new pictures", icon="paint-brush"
@@ -186,7 +187,7 @@ class SamplerExplorer(ui.VBox):
     def _figure(self) -> Picture:
         self._columns = min(self._n, int(np.ceil((2 * self._n) ** 0.5)))  # wider than high: it fits on a projector
         rows = -(-self._n // self._columns)
-        figure, axes = viz.axes(1, 1, (_INCHES, _INCHES * min(0.75, rows / self._columns)))
+        figure, axes = viz.axes(1, 1, (INCHES, INCHES * min(0.75, rows / self._columns)))
         size = self._checkpoint.model.config.size
         viz.image(axes[0, 0], tiles(torch.full((self._n, 3, size, size), 0.8), self._columns))
         self._shown = axes[0, 0].images[0]
@@ -194,11 +195,11 @@ class SamplerExplorer(ui.VBox):
         picture.refresh(f"{self._n} empty squares: nothing has been drawn yet.")
         return picture
 
-    @_told
+    @told
     def _change_sampler(self, _=None) -> None:
         self.eta.disabled = self.sampler.value != "ddim"  # DPM-Solver++ is deterministic
 
-    @_told
+    @told
     def _draw(self, _=None) -> None:
         self.button.disabled = True
         try:
@@ -228,7 +229,7 @@ class SamplerExplorer(ui.VBox):
         )
 
     def _show(self, images: Tensor, alt: str) -> None:
-        _pixels(self._shown, tiles(images, self._columns))
+        set_pixels(self._shown, tiles(images, self._columns))
         self.picture.refresh(alt)
 
 
@@ -252,7 +253,7 @@ class ImageTrajectoryExplorer(ui.VBox):
         self._heading = torch.cat([x0_hat[1:], x[-1:]])
         last = len(t) - 1
         self.slider = ui.SelectionSlider(
-            options=[(str(level), k) for k, level in enumerate(t)], index=0, description="t", layout=_FULL, style=_WIDE
+            options=[(str(level), k) for k, level in enumerate(t)], index=0, description="t", layout=_FULL, style=WIDE
         )
         self.play = ui.Play(min=0, max=last, step=max(1, last // 60), interval=150, show_repeat=False)
         ui.jslink((self.play, "value"), (self.slider, "index"))
@@ -265,18 +266,18 @@ class ImageTrajectoryExplorer(ui.VBox):
         self._change()
 
     def _figure(self) -> Picture:
-        figure, axes = viz.axes(1, 2, size=(_INCHES / 2, _INCHES * 0.52))
+        figure, axes = viz.axes(1, 2, size=(INCHES / 2, INCHES * 0.52))
         titles = (r"where the chain stands, $x_t$", r"what the network expects, $\hat x_0$")
         for ax, title in zip(axes[0], titles, strict=True):
             viz.image(ax, tiles(self._x[0])).set_title(title, fontsize=14)
         self._panels = [ax.images[0] for ax in axes[0]]
         return Picture(figure, self._panels)
 
-    @_told
+    @told
     def _change(self, _=None) -> None:
         k, last = self.slider.index, len(self._t) - 1
         for panel, images in zip(self._panels, (self._x[k], self._heading[k]), strict=True):
-            _pixels(panel, tiles(images))
+            set_pixels(panel, tiles(images))
         t, n = self._t[k], self._x.shape[1]
         self.numbers.value = f"<span><b>t = {t}</b></span><span>step {k} of {last}</span><span>{n} pictures</span>"
         self.picture.refresh(
