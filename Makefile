@@ -6,7 +6,7 @@ ROOT   := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 PORT   ?= 8888
 SETTINGS := $(VENV)/share/jupyter/lab/settings
 
-.PHONY: help lab test run notebooks sync homework grade ablations study benchmarks lint format clean
+.PHONY: help lab test run notebooks sync homework grade ablations study conditioning benchmarks lint format clean
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
@@ -58,6 +58,9 @@ ablations: $(VENV)/base.stamp  ## retrain everything behind the ablation figures
 
 study: $(VENV)/base.stamp  ## retrain everything behind the comparisons of notebook 03 (an hour or two)
 	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.studies.networks
+
+conditioning: $(VENV)/base.stamp  ## measure everything behind notebook 04 anew (six hours; needs CIFAR-10)
+	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.studies.conditioning
 
 benchmarks: $(VENV)/all.stamp  ## measure the speed of drawing, widgets, training and sampling
 	$(BIN)/python benchmarks/foundation.py && $(BIN)/python benchmarks/images.py

@@ -1,13 +1,17 @@
 """Stored comparisons: whole, refused when stale, and resumed where they stopped."""
 
+import json
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
 
-from course_utils import checkpoints
+from course_utils import checkpoints, metrics, schedules
+from course_utils.data import drawn
+from course_utils.models import unet
 from course_utils.recipes import BaseRecipe, Recipe
-from course_utils.studies import networks, store
+from course_utils.studies import conditioning, judge, networks, store
 
 
 def doubled(x: float, done: list, fails: bool = False) -> store.Job:
@@ -92,7 +96,7 @@ def few_pictures(monkeypatch):
     monkeypatch.setattr(BaseRecipe, "images", few)
 
 
-def test_the_networks_of_a_study_are_trained_and_scored(tmp_path, monkeypatch, few_pictures):
+def test_the_networks_of_a_study_are_trained_and_scored(tmp_path, monkeypatch, few_pictures, quick_judge):
     small = networks.BASE.changed(network="convnet", T=5, steps=3, batch_size=4, warmup=1)
     monkeypatch.setattr(networks, "BASE", small)
     monkeypatch.setattr(networks, "VARIANTS", {"baseline": small, "linear schedule": small.changed(schedule="linear")})
@@ -104,3 +108,118 @@ def test_the_networks_of_a_study_are_trained_and_scored(tmp_path, monkeypatch, f
     results, floor = networks.load(path)
     assert list(results) == ["baseline", "linear schedule"] and floor["n"] == networks.SHOWN
     assert [step for step, _ in results["baseline"].along] == [1, 2] and not results["linear schedule"].along
+
+
+# ---- notebook 04
+
+
+@pytest.fixture
+def quick_judge(monkeypatch):
+    """A judge whose features are coarse thumbnails, of few pictures."""
+
+    def thumbnails(levels):
+        return torch.nn.functional.avg_pool2d(levels, 8).flatten(1) / 255
+
+    cheap = metrics.features.Network("thumbnails", 48, 32, torch.device("cpu"), thumbnails)
+    monkeypatch.setattr(metrics.features, "network", lambda *a, **k: cheap)
+    few = judge.named_set
+    monkeypatch.setattr(judge, "named_set", lambda text, n=None: few(text, n=min(n or 60, 60)))
+    monkeypatch.setattr(judge, "FITTED", 60)
+    monkeypatch.setattr(conditioning, "N", 30)
+    monkeypatch.setattr(conditioning, "SHOWN", 3)
+    monkeypatch.setattr(networks, "SAMPLING", {**networks.SAMPLING, "steps": 2})
+    return cache(judge.Judge)
+
+
+def test_the_judge_tells_drawn_cats_from_frogs_and_knows_their_floor(quick_judge):
+    cats, frogs = (drawn.draw(40, kind, 32, seed=9).images for kind in judge.CLASSES)
+    ours = quick_judge("drawn")
+    assert ours.scores(cats, "cat")["called"] > 0.7 > 0.3 > ours.scores(frogs, "cat")["called"]
+    assert ours.floor("cat", 20)["fd"] < ours.scores(frogs, "cat")["fd"]
+    assert ours.attributes()["fur"].accuracy > 0.3 and set(ours.attributes()) == set(judge.FACTORS)
+    with pytest.raises(ValueError, match="only drawn pictures come with their factors"):
+        quick_judge("cifar10").attributes()
+
+
+@pytest.mark.parametrize("name", ["drawn cats, 500 of each, seed 1", "drawn cats and frogs, 500 of each, seed 0"])
+def test_one_class_or_two_is_scored_half_way_and_at_the_end(name, quick_judge, few_pictures):
+    recipe = conditioning.RUNS[name].changed(network="tiny-half", steps=4, batch_size=4, warmup=1, per_class=0)
+    tensors, facts = conditioning.trained(recipe, (0.5, 1.0), quick_judge, "drawn")
+    classes = conditioning.classes_of(recipe)
+    assert set(facts["scores"]) == set(classes) and all(len(both) == 2 for both in facts["scores"].values())
+    assert tensors["pictures"].shape == (len(classes), 3, 3, 32, 32) and tensors["pictures"].dtype == torch.uint8
+    assert facts["scores"]["cat"][0] != facts["scores"]["cat"][1]
+
+
+def test_a_gan_is_asked_for_both_classes(quick_judge, few_pictures):
+    recipe = conditioning.GANS["GAN modern, projection, seed 0"].changed(width=8, steps=2, batch_size=4)
+    tensors, facts = conditioning.trained(recipe, (1.0,), quick_judge, "drawn")
+    assert set(facts["scores"]) == {"cat", "frog"} and tensors["pictures"].shape == (2, 3, 3, 32, 32)
+
+
+def conditional(classes: int) -> checkpoints.Checkpoint:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = unet.UNet(unet.config("tiny-half", predicts="x_0", T=20, classes=classes))
+        for p in model.parameters():
+            torch.nn.init.normal_(p, std=0.1) if p.ndim > 1 else None
+    card = {"classes": [f"class {k}" for k in range(classes)]}
+    return checkpoints.Checkpoint("made-up", model.eval().requires_grad_(False), schedules.cosine(20), card)
+
+
+def test_guidance_is_scored_class_by_class(quick_judge, monkeypatch):
+    monkeypatch.setattr(checkpoints, "load", lambda *a: conditional(2)._replace(card={"classes": ["cat", "frog"]}))
+    scales = {}
+    for scale, interval in ((0.0, None), (3.0, None), (3.0, (5.0, 10.0))):
+        tensors, facts = conditioning.guided("made-up", scale, interval, quick_judge, "drawn")
+        assert set(facts["scores"]) == {"cat", "frog"}
+        scales[scale, interval] = tensors["pictures"]
+    nothing, everywhere, inside = scales.values()
+    assert torch.equal(nothing[0], nothing[1]) and not torch.equal(everywhere[0], everywhere[1])
+    assert not torch.equal(inside, everywhere) and not torch.equal(inside, nothing)
+
+
+def test_attributes_are_counted_against_what_was_asked(quick_judge, monkeypatch):
+    monkeypatch.setattr(checkpoints, "load", lambda *a: conditional(15))
+    label = torch.arange(30) % 15
+    wanted = {
+        "pose": label // 5,
+        "fur": label % 5,
+        **{name: torch.zeros(30, dtype=torch.long) for name in ("pattern", "ears", "background")},
+    }
+    order = iter(judge.FACTORS)
+
+    def perfect(_):  # stands in for recognisers that are never wrong, and a network that always obeys
+        return wanted[next(order)]
+
+    monkeypatch.setattr(judge.Judge, "_attributes", lambda self: dict.fromkeys(judge.FACTORS, perfect))
+    _, facts = conditioning.attributes(1.0, quick_judge)
+    assert facts["seen"]["pose"] == [[10, 0, 0], [0, 10, 0], [0, 0, 10]]
+    assert facts["seen"]["fur"] == (6 * torch.eye(5, dtype=torch.long)).tolist()
+    assert facts["seen"]["background"] == [[30, 0, 0, 0, 0, 0]]
+
+
+def test_blur_costs_more_the_more_there_is_of_it(quick_judge, monkeypatch):
+    monkeypatch.setattr(conditioning, "named_set", lambda text, n: judge.named_set("drawn:cat", n=n))
+    monkeypatch.setattr(conditioning, "SIDES", (24, 2))
+    _, facts = conditioning.blurred("cat", quick_judge, "drawn")
+    little, much = (scores["fd"] for scores in facts["scores"])
+    assert little < much
+
+
+def test_recognisers_survive_being_stored(tmp_path, quick_judge):
+    path, ours = tmp_path / "study.safetensors", quick_judge("drawn").recogniser()
+    store.complete(path, {"a": store.Job({}, lambda: conditioning.kept([ours]))})
+    (back,) = conditioning.recognisers(store.load(path, {"a": {}}, "make it")["a"])
+    x = torch.rand(5, 48)
+    assert back.options == ours.options and back.accuracy == ours.accuracy and torch.equal(back(x), ours(x))
+
+
+def test_every_job_has_a_definition_of_its_own_that_can_be_stored():
+    jobs = conditioning.jobs()
+    texts = [
+        json.dumps({k: v.as_dict() if isinstance(v, BaseRecipe) else v for k, v in job.spec.items()}, sort_keys=True)
+        for name, job in jobs.items()
+        if "scale" in job.spec or "recipe" in job.spec
+    ]
+    assert len(texts) == len(set(texts)) > 40 or checkpoints.names().get("drawn-catfrog32") is None

@@ -27,12 +27,12 @@ REDO = "make conditioning"
 N = 500  # generated pictures of a class for a score
 SHOWN = 20  # of them are stored
 SEEDS = (0, 1, 2)
-SCALES = (0.0, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
+SCALES = (0.0, 1.0, 1.5, 2.0, 3.0, 5.0)
 INTERVAL = (3.0, (300.0, 800.0))  # a scale, and the levels t between which alone it applies
 SIDES = (24, 16, 12, 8)  # pixels left, of 32, in the pictures that are blurred
 
 # one class against two, tiny networks: with all 5,000 pictures of a class, and with so few that they come round often
-_ONE = networks.BASE.changed(steps=3000, ema=0.998)
+_ONE = networks.BASE.changed(network="tiny-no-attention", steps=3000, ema=0.998)
 RUNS: dict[str, BaseRecipe] = {
     f"{kind} {arm}, {few or 5000} of each, seed {seed}": _ONE.changed(
         data=f"{kind}:{data}", classes=classes, per_class=few, seed=seed
@@ -43,9 +43,9 @@ RUNS: dict[str, BaseRecipe] = {
     for arm, data, classes in (("cats", "cat", 0), ("cats and frogs", "cat+frog", 2))
 }
 # ways to tell a GAN the class, half as wide as the recipes that ship
-_GAN = recipes.get("drawn-catfrog32-gan").changed(width=32, steps=3000)
+_GAN = recipes.get("drawn-catfrog32-gan").changed(width=32, steps=2000)
 GANS: dict[str, BaseRecipe] = {
-    f"GAN {way}, seed {seed}": recipe.changed(width=32, steps=3000, seed=seed)
+    f"GAN {way}, seed {seed}": recipe.changed(width=32, steps=2000, seed=seed)
     for seed in SEEDS
     for way, recipe in (
         ("as the sources", recipes.get("drawn-catfrog32-gan-tiled")),
@@ -68,12 +68,12 @@ def jobs(device: str = "cpu") -> dict[str, store.Job]:
 
     made = {}
     for kind in ("drawn", "cifar10"):
-        made[f"{kind} recogniser"] = store.Job({"data": kind}, lambda kind=kind: _kept([judge(kind).recogniser()]))
+        made[f"{kind} recogniser"] = store.Job({"data": kind}, lambda kind=kind: kept([judge(kind).recogniser()]))
         for name in CLASSES:
             work = partial(_scored, lambda kind=kind, name=name: judge(kind).floor(name, N))
             made[f"{kind} {name}, floor"] = store.Job({"data": kind, "class": name, "n": N}, work)
     made["drawn attributes"] = store.Job(
-        {"factors": list(FACTORS)}, lambda: _kept(list(judge("drawn").attributes().values()))
+        {"factors": list(FACTORS)}, lambda: kept(list(judge("drawn").attributes().values()))
     )
     for name, recipe in {**GANS, **RUNS}.items():
         parts = (1.0,) if name in GANS else (0.5, 1.0)
@@ -82,12 +82,10 @@ def jobs(device: str = "cpu") -> dict[str, store.Job]:
     for name, kind in GUIDED.items():
         for scale, interval in [*((scale, None) for scale in SCALES), INTERVAL]:
             spec = {"sha256": digest(name), "scale": scale, "interval": interval and list(interval), "n": N}
-            made[_guidance(name, scale, interval)] = store.Job(
-                spec, partial(guided, name, scale, interval, judge, kind)
-            )
+            made[guidance(name, scale, interval)] = store.Job(spec, partial(guided, name, scale, interval, judge, kind))
     for scale in SCALES:
         spec = {"sha256": digest(ATTRIBUTES), "scale": scale, "n": N}
-        made[_guidance(ATTRIBUTES, scale)] = store.Job(spec, partial(attributes, scale, judge))
+        made[guidance(ATTRIBUTES, scale)] = store.Job(spec, partial(attributes, scale, judge))
     for name in CLASSES:
         made[f"cifar10 {name}, blurred"] = store.Job(
             {"sides": list(SIDES), "n": N}, partial(blurred, name, judge, "cifar10")
@@ -100,16 +98,18 @@ def load(path: Path | None = None) -> dict[str, store.Found]:
     return store.load(path or FILE, {name: job.spec for name, job in jobs().items()}, REDO)
 
 
-def recogniser(found: store.Found, k: int = 0) -> Recogniser:
-    """Return the k-th recogniser of a job that stores some."""
+def recognisers(found: store.Found) -> list[Recogniser]:
+    """Return the recognisers that a job has stored."""
     tensors, facts = found
-    about = facts["recognisers"][k]
-    return Recogniser(tuple(about["options"]), tensors[f"weight{k}"], tensors[f"bias{k}"], about["accuracy"])
+    return [
+        Recogniser(tuple(about["options"]), tensors[f"weight{k}"], tensors[f"bias{k}"], about["accuracy"])
+        for k, about in enumerate(facts["recognisers"])
+    ]
 
 
 def trained(recipe: BaseRecipe, parts: tuple[float, ...], judge, kind: str) -> store.Found:
     """Train a recipe and score each of its classes after these parts of the run: facts["scores"][class] is a list."""
-    classes = recipe.data.split(":")[1].split("+")
+    classes = classes_of(recipe)
     model, ema, schedule = recipe.build(judge(kind).network.device)
     records = recipe.fit(model, ema, recipe.images(), schedule)
     stops, scores, paused = {max(1, round(part * recipe.steps)) for part in parts}, {name: [] for name in classes}, 0.0
@@ -123,6 +123,11 @@ def trained(recipe: BaseRecipe, parts: tuple[float, ...], judge, kind: str) -> s
             paused += time.perf_counter() - began
     minutes = round((record.seconds - paused) / 60, 2)
     return {"pictures": torch.stack(pictures)}, {"scores": scores, "minutes": minutes}
+
+
+def classes_of(recipe: BaseRecipe) -> list[str]:
+    """Return the names of the classes that a recipe's pictures show."""
+    return recipe.data.split(":")[1].split("+")
 
 
 def generate(model, schedule, label: int | None, **options: Any) -> Tensor:
@@ -175,7 +180,8 @@ def blurred(name: str, judge, kind: str) -> store.Found:
     return {}, {"scores": scores}
 
 
-def _guidance(name: str, scale: float, interval=None) -> str:
+def guidance(name: str, scale: float, interval: tuple[float, float] | None = None) -> str:
+    """Return the name of the job that scores a checkpoint at a scale, everywhere or between two levels t."""
     return f"{name}, scale {scale:g}" + (f" for t in {interval[0]:g}..{interval[1]:g}" if interval else "")
 
 
@@ -183,7 +189,8 @@ def _scored(work) -> store.Found:
     return {}, {"scores": work()}
 
 
-def _kept(tellers: list[Recogniser]) -> store.Found:
+def kept(tellers: list[Recogniser]) -> store.Found:
+    """Return recognisers as a job stores them, for `recognisers` to read."""
     tensors = {f"weight{k}": r.weight for k, r in enumerate(tellers)} | {
         f"bias{k}": r.bias for k, r in enumerate(tellers)
     }
