@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_utils.diffusion import PREDICTS
-from course_utils.models.unet import check_images, timestep_features
+from course_utils.models.layers import check_images
+from course_utils.models.unet import timestep_features
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from course_utils.models.labels import check_labels, look_up
-from course_utils.models.unet import check_images
+from course_utils.models.layers import check_images
 
 CONDITIONING = ("tiled", "projection")
 NORMS = ("batch", "spectral", "none")

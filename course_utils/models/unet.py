@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from course_utils.diffusion import PREDICTS
 from course_utils.models.labels import check_labels, look_up
+from course_utils.models.layers import check_images, norm, zero
 
 
 @dataclass(frozen=True)
@@ -67,33 +68,14 @@ def timestep_features(t: Tensor, size: int, T: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 
-def check_images(x_t: Tensor, channels: int, size: int) -> None:
-    """Raise ValueError unless x_t holds images (B, channels, size, size)."""
-    if x_t.ndim != 4 or x_t.shape[1:] != (channels, size, size):
-        expected = f"(B, {channels}, {size}, {size})"
-        raise ValueError(f"this network takes images of shape {expected}, got {tuple(x_t.shape)}")
-
-
-def _norm(channels: int) -> nn.GroupNorm:
-    # at least 16 channels a group: with the usual 32 groups, narrow ones took 40% of a training step on CPUs
-    return nn.GroupNorm(math.gcd(max(channels // 16, 1), channels), channels, eps=1e-6)
-
-
-def _zero(module: nn.Module) -> nn.Module:
-    """Start a layer at zero, so that the block around it starts as the identity."""
-    for p in module.parameters():
-        nn.init.zeros_(p)
-    return module
-
-
 class ResBlock(nn.Module):
     """Two convolutions around a skip; the time scales and shifts the second normalisation (Dhariwal & Nichol 2021)."""
 
     def __init__(self, into: int, out: int, embedding: int, config: UNetConfig):
         super().__init__()
-        self.norm1, self.conv1 = _norm(into), nn.Conv2d(into, out, 3, padding=1)
+        self.norm1, self.conv1 = norm(into), nn.Conv2d(into, out, 3, padding=1)
         self.time = nn.Linear(embedding, 2 * out)
-        self.norm2, self.conv2 = _norm(out), _zero(nn.Conv2d(out, out, 3, padding=1))
+        self.norm2, self.conv2 = norm(out), zero(nn.Conv2d(out, out, 3, padding=1))
         self.dropout = nn.Dropout(config.dropout)
         self.skip = nn.Conv2d(into, out, 1) if into != out else nn.Identity()
         self.scale = config.skip_scale
@@ -111,8 +93,8 @@ class Attention(nn.Module):
     def __init__(self, channels: int, config: UNetConfig):
         super().__init__()
         self.heads = math.gcd(max(channels // config.head, 1), channels)
-        self.norm, self.qkv = _norm(channels), nn.Conv2d(channels, 3 * channels, 1)
-        self.out = _zero(nn.Conv2d(channels, channels, 1))
+        self.norm, self.qkv = norm(channels), nn.Conv2d(channels, 3 * channels, 1)
+        self.out = zero(nn.Conv2d(channels, channels, 1))
         self.scale = config.skip_scale
 
     def forward(self, x: Tensor) -> Tensor:
@@ -178,7 +160,7 @@ class UNet(nn.Module):
             if i:
                 self.up.append(nn.Conv2d(channels, channels, 3, padding=1))
                 grid *= 2
-        self.last = nn.Sequential(_norm(channels), nn.SiLU(), _zero(nn.Conv2d(channels, folded, 3, padding=1)))
+        self.last = nn.Sequential(norm(channels), nn.SiLU(), zero(nn.Conv2d(channels, folded, 3, padding=1)))
 
     @property
     def predicts(self) -> str:
