@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course_utils.samplers import example_generators, randn_like
 from course_utils.state import Player, RunState
 from course_utils.training import EMA, PRECISIONS, NonFiniteLossError
 
@@ -165,7 +164,7 @@ def fit(
         raise ValueError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
     _check(loss)
     g, d = (
-        Player(name, network, rate, betas, accelerator)
+        Player(name, network, rate, betas, accelerator=accelerator)
         for name, network, rate in zip(("generator", "discriminator"), (generator, discriminator), lr, strict=True)
     )
     run = RunState([g, d], ema, state, columns=4, accelerator=accelerator)
@@ -233,19 +232,3 @@ def fit(
         discriminator.requires_grad_(True)
         if not run.torn:
             run.save()
-
-
-def generate(generator: nn.Module, n: int, y: Tensor | None = None, seed: int = 0, batch_size: int = 256) -> Tensor:
-    """Generate n images (n, 3, S, S) in [-1, 1], on the CPU; image i depends on seed and i alone.
-
-    y: (n,) labels, or None. Raises ValueError as `Generator`.
-    """
-    weight, images = next(generator.parameters()), []
-    for start in range(0, n, batch_size):
-        stop = min(start + batch_size, n)
-        like = weight.new_empty(stop - start, generator.config.z_dim)
-        z = randn_like(like, example_generators(seed, start, stop))
-        labels = None if y is None else y[start:stop].to(weight.device)
-        with torch.no_grad():
-            images.append(generator(z, labels).cpu())
-    return torch.cat(images)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from course_utils import adversarial, checkpoints, samplers, selfcheck
+from course_utils import checkpoints, samplers, selfcheck
 from course_utils.checkpoints import Checkpoint
 from course_utils.samplers import Step
 from course_utils.schedules import Schedule
@@ -32,14 +32,14 @@ def images(
     S is the size in `model.config`. sampler, steps: None for DDIM in 50 steps. x0_hat is kept in [-1, 1] on the way,
     where images live. guidance: the scale of `samplers.guided`, for a network with classes and with labels y; None for
     none. interval: the levels t, from and to, between which alone it applies; None for all. Other options (among them
-    y) and errors as for `samplers.sample`. A generator of a GAN (schedule None) draws in one step: it takes y, seed and
-    batch_size, and raises ValueError for more.
+    y) and errors as for `samplers.sample`. The generator of a GAN and the decoder of a VAE (schedule None) draw in one
+    step: they take what `one_step` takes, and raise ValueError for more.
     """
     if schedule is None:
         extra = {"sampler": sampler, "steps": steps, "guidance": guidance, "interval": interval}
         if given := [name for name, value in extra.items() if value is not None]:
-            raise ValueError(f"a GAN draws in one step, without {' and '.join(given)}: leave that out")
-        return adversarial.generate(model, n, **options)
+            raise ValueError(f"this network draws in one step, without {' and '.join(given)}: leave that out")
+        return one_step(model, n, **options)
     config, sampler = model.config, sampler or "ddim"
     shape = (config.channels, config.size, config.size)
     steps = None if sampler == "ddpm" else 50 if steps is None else steps
@@ -47,6 +47,21 @@ def images(
     if guidance is not None:
         model = samplers.guided(model, guidance, interval=interval or (0, schedule.T))
     return samplers.sample(model, schedule, n, shape, sampler=sampler, steps=steps, **options).clamp(-1, 1)
+
+
+def one_step(model: nn.Module, n: int, y: Tensor | None = None, seed: int = 0, batch_size: int = 256) -> Tensor:
+    """Turn n draws of z into images (n, 3, S, S) in [-1, 1], on the CPU; image i depends on seed and i alone.
+
+    model: a `Generator`, or a `VAE`, whose prior it draws from. y: (n,) labels, or None. Raises ValueError as these.
+    """
+    weight, draw, made = next(model.parameters()), getattr(model, "decode", model), []
+    for start in range(0, n, batch_size):
+        stop = min(start + batch_size, n)
+        like = weight.new_empty(stop - start, *model.config.latent_shape)
+        z = samplers.randn_like(like, samplers.example_generators(seed, start, stop))
+        with torch.no_grad():
+            made.append((draw(z) if y is None else draw(z, y[start:stop].to(weight.device))).cpu())
+    return torch.cat(made)
 
 
 def labels(checkpoint: Checkpoint, names: str | None, n: int) -> Tensor | None:
@@ -77,7 +92,7 @@ def classes(checkpoint: Checkpoint) -> list[str]:
 def noise(checkpoint: Checkpoint, n: int, seed: int) -> Tensor:
     """Return what n pictures start from in `images`: x_T, or z of a GAN; row i depends on seed and i alone."""
     config = checkpoint.model.config
-    shape = (config.z_dim,) if checkpoint.schedule is None else (config.channels, config.size, config.size)
+    shape = config.latent_shape if checkpoint.schedule is None else (config.channels, config.size, config.size)
     like = next(checkpoint.model.parameters()).new_empty(n, *shape)
     return samplers.randn_like(like, samplers.example_generators(seed, 0, n))
 

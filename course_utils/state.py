@@ -14,15 +14,23 @@ class Player:
     """A network and its AdamW optimiser. `model` is what computes: the network, or its wrapper for several processes.
 
     name: prefix of its entries in the state. lr: the learning rate to begin with; `step` may change it. betas: decay
-    rates of the optimiser's two moments.
+    rates of the optimiser's two moments. weight_decay: AdamW's.
     """
 
-    def __init__(self, name: str, network: nn.Module, lr: float, betas=(0.9, 0.999), accelerator: Any = None):
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        lr: float,
+        betas=(0.9, 0.999),
+        weight_decay: float = 0.01,
+        accelerator: Any = None,
+    ):
         self.name, self.network, self.lr = name, network, lr
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         self.device = self.parameters[0].device
         fused = self.device.type in ("cpu", "cuda")
-        self.optimiser = torch.optim.AdamW(self.parameters, lr=lr, betas=betas, fused=fused)
+        self.optimiser = torch.optim.AdamW(self.parameters, lr=lr, betas=betas, weight_decay=weight_decay, fused=fused)
         self.model, self.accelerator = network, accelerator
         if accelerator is not None:
             self.model = accelerator.prepare_model(network)

@@ -15,7 +15,7 @@ import torch
 from course_utils import checkpoints, recipes, selfcheck, training
 from course_utils.checkpoints import Checkpoint
 from course_utils.models import unet
-from course_utils.recipes import BaseRecipe, GANRecipe, Recipe
+from course_utils.recipes import BaseRecipe, GANRecipe, Recipe, VAERecipe
 
 STATE, MODEL, RECIPE = "state.safetensors", "model.safetensors", "recipe.json"
 
@@ -169,7 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
     if given.list:
         for name, recipe in recipes.RECIPES.items():
             changed = {f.name: getattr(recipe, f.name) for f in fields(recipe) if getattr(recipe, f.name) != f.default}
-            kind = "GAN" if isinstance(recipe, GANRecipe) else "diffusion"
+            kind = {GANRecipe: "GAN", VAERecipe: "VAE"}.get(type(recipe), "diffusion")
             print(f"{name:26}{kind:11}{', '.join(f'{k}={v}' for k, v in changed.items()) or 'the defaults'}")
         return 0
     # schedulers of clusters announce the end by SIGTERM: save and stop, as after Ctrl-C

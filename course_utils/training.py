@@ -82,6 +82,7 @@ def fit(
     warmup: int = 0,
     decay: bool = False,
     clip: float | None = 1.0,
+    weight_decay: float = 0.01,
     ema: EMA | None = None,
     precision: str = "float32",
     state: Path | str | None = None,
@@ -92,7 +93,8 @@ def fit(
 
     loss(model, batch) returns a scalar. data: an iterator of batches, or a function from the step's number (1, 2, ...)
     to its batch. lr rises linearly for `warmup` steps and then stays, or falls to zero along a half cosine with
-    `decay`. clip bounds the gradient's L2 norm (None: no bound). precision: "float32", or "bfloat16" for autocast.
+    `decay`. clip bounds the gradient's L2 norm (None: no bound). weight_decay: AdamW's
+    (Loshchilov & Hutter 2019). precision: "float32", or "bfloat16" for autocast.
 
     state: a file that holds the whole run (weights, average, optimiser, history), written every `every` seconds, at
     the end and when the caller stops, replaced in one piece so that a kill leaves a whole one. When it exists the run
@@ -109,7 +111,7 @@ def fit(
         raise ValueError(f"lr must be positive, got {lr}")
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
-    player = Player("model", model, lr, accelerator=accelerator)
+    player = Player("model", model, lr, weight_decay=weight_decay, accelerator=accelerator)
     run = RunState([player], ema, state, columns=3, accelerator=accelerator)
     batch_of = data if callable(data) else lambda step: next(data)
     model.train()

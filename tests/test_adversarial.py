@@ -183,7 +183,7 @@ def test_the_game_finds_the_brightness_of_the_data(loss):
     g, d = build()
     more = {"r1": 1.0, "r2": 1.0} if loss == "relativistic" else {}
     records = list(adversarial.fit(g, d, rounds(), 300, loss=loss, lr=(1e-3, 1e-3), **more))
-    made = adversarial.generate(g, 64)
+    made = sample.one_step(g, 64)
     assert abs(made.mean() - 0.5) < 0.25, "from 0, where it starts"
     assert records[-1].step == 300 and all(math.isfinite(value) for record in records for value in record)
 
@@ -245,7 +245,7 @@ def test_the_command_line_trains_resumes_and_samples_every_gan(name, tmp_path, m
     assert sample.main([path, "--n", "3", "--out", str(out), "--device", "cpu"]) == 0
     assert len(list(out.iterdir())) == 3
     assert sample.main([path, "--steps", "5", "--out", str(tmp_path / "x"), "--device", "cpu"]) == 2
-    assert "a GAN draws in one step, without steps" in capsys.readouterr().err
+    assert "this network draws in one step, without steps" in capsys.readouterr().err
     assert train.main([*run[:-8], "--init", path, "--out", str(tmp_path / "y")]) == 2
     assert "a GAN cannot start from a checkpoint" in capsys.readouterr().err
 
@@ -266,4 +266,4 @@ def test_rounds_are_shared_evenly_and_depend_on_seed_and_step_alone():
 def test_generated_images_do_not_depend_on_the_batch():
     g, _ = build()
     g.eval()
-    torch.testing.assert_close(adversarial.generate(g, 7, seed=2), adversarial.generate(g, 9, seed=2, batch_size=2)[:7])
+    torch.testing.assert_close(sample.one_step(g, 7, seed=2), sample.one_step(g, 9, seed=2, batch_size=2)[:7])

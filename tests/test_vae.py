@@ -6,9 +6,13 @@ import pytest
 import torch
 from torch import distributions as D
 
-from course_utils import elbo
+from course_utils import checkpoints, elbo, recipes, sample, train
+from course_utils.data import augment
+from course_utils.data.images import ImageSet
 from course_utils.models import build
 from course_utils.models.vae import LOGVAR, VAE, VAEConfig
+from course_utils.recipes import VAERecipe
+from course_utils.recipes import vae as vae_recipes
 
 SMALL = {"size": 16, "patch": 2, "width": 16, "multipliers": (1, 2), "latent": 5}
 
@@ -162,3 +166,109 @@ def test_inputs_of_other_shapes_are_refused():
         vae(torch.zeros(1, 3, 16, 16), torch.zeros(1, 5))
     with pytest.raises(ValueError, match=r"takes z of shape \(B, 5, 4, 4\), got \(1, 5\)"):
         vae.decode(torch.zeros(1, 5))
+
+
+# ---- pictures moved about
+
+
+def test_a_quarter_turn_and_a_shift_move_pixels_where_they_should():
+    x = torch.rand(1, 3, 8, 8) * 2 - 1
+    none, zero_shift = torch.zeros(1), torch.zeros(1, 2)
+    torch.testing.assert_close(augment.warp(x, none, zero_shift), x, atol=1e-5, rtol=0)
+    turned = augment.warp(x, torch.full((1,), math.pi / 2), zero_shift)
+    torch.testing.assert_close(turned, x.rot90(1, (2, 3)), atol=1e-4, rtol=0)
+    moved = augment.warp(x, none, torch.tensor([[2.0, 1.0]]))  # to the right and down
+    torch.testing.assert_close(moved[:, :, 1:, 2:], x[:, :, :-1, :-2], atol=1e-4, rtol=0)
+    both = augment.warp(x, torch.full((1,), math.pi / 2), torch.tensor([[2.0, 1.0]]))
+    torch.testing.assert_close(both[:, :, 1:, 2:], turned[:, :, :-1, :-2], atol=1e-4, rtol=0)
+
+
+def test_black_corners_and_their_cure():
+    x = torch.ones(1, 3, 16, 16)
+    angle = torch.full((1,), math.pi / 4)
+    black, reflected = (augment.warp(x, angle, torch.zeros(1, 2), corners) for corners in ("black", "reflect"))
+    assert black[0, :, 0, 0].max() == -1 and black[0, :, 8, 8].min() > 0.99
+    assert reflected.min() > 0.99
+    with pytest.raises(ValueError, match="unknown corners 'white'"):
+        augment.warp(x, angle, torch.zeros(1, 2), "white")
+    with pytest.raises(ValueError, match="warp takes square pictures"):
+        augment.warp(x[..., :8], angle, torch.zeros(1, 2))
+
+
+def test_each_picture_is_moved_by_whole_pixels_within_bounds():
+    x = torch.zeros(400, 1, 15, 15)
+    x[:, :, 7, 7] = 1
+    out = augment.turn_and_shift(x, 0, 3, "reflect", torch.Generator().manual_seed(0))
+    at = torch.stack(out.flatten(1).max(1).indices.div(15, rounding_mode="floor").unique(return_counts=True))
+    assert at[0].tolist() == list(range(4, 11)) and at[1].min() > 25, "seven rows, about equally often"
+    assert (out.flatten(1).max(1).values > 0.999).all()
+    twice = augment.turn_and_shift(x, 0, 3, "reflect", torch.Generator().manual_seed(0))
+    assert torch.equal(out, twice)
+
+
+# ---- the recipe
+
+
+TINY = VAERecipe(size=16, network="tiny", latent=4, batch_size=8, steps=60, precision="float32", lr=3e-3, warmup=5)
+
+
+def pictures(n=24, size=16):
+    pixels = torch.randint(0, 256, (n, 3, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return ImageSet(pixels, torch.zeros(n, dtype=torch.long), ("noise",), "noise", False)
+
+
+def test_training_lowers_the_bound_and_a_stopped_run_ends_with_the_same_weights(tmp_path):
+    recipe = TINY.changed(turn=10.0, shift=2, dropout=0.1)
+    images, ends = pictures(), []
+    for name, stops in (("a", [None]), ("b", [5, 20, None])):
+        torch.manual_seed(0)  # of the dropout
+        for stop in stops:
+            model, ema, _ = recipe.build()
+            losses = []
+            for record in recipe.fit(model, ema, images, state=tmp_path / name):
+                losses.append(record.loss)
+                if record.step == stop:
+                    break
+        ends.append(model.state_dict() | {f"ema.{k}": v for k, v in ema.model.state_dict().items()})
+        if name == "a":
+            assert sum(losses[-10:]) < sum(losses[:10])
+    for key, value in ends[0].items():
+        assert torch.equal(value, ends[1][key]), key
+
+
+def test_one_z_for_each_image_and_shards_make_up_the_batch():
+    recipe, images = TINY.changed(turn=10.0), pictures()
+    whole, *halves = (
+        vae_recipes.VAEBatches(images, recipe, torch.device("cpu"), shard) for shard in ((0, 1), (0, 2), (1, 2))
+    )
+    batch = whole(3)
+    assert batch.eps.shape == (8, 4) and len(batch.eps.unique(dim=0)) == 8
+    torch.testing.assert_close(batch.eps, torch.cat([half(3).eps for half in halves]))
+    assert not torch.equal(batch.eps, whole(4).eps)
+
+
+def test_the_command_line_trains_resumes_and_samples(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(recipes.base, "named_set", lambda *a, **k: pictures(size=32))
+    small = ("size=32", "network=tiny", "latent=4", "batch_size=4", "precision=float32")
+    run = ["vae-faces64", "--device", "cpu", "--out", str(tmp_path / "run"), *(x for s in small for x in ("--set", s))]
+    assert train.main([*run, "--steps", "2"]) == 0
+    assert train.main([*run, "--steps", "4", "--resume"]) == 0
+    path = str(tmp_path / "run" / "model.safetensors")
+    made = checkpoints.load(path)
+    assert made.schedule is None and made.card["images_seen"] == 16 and made.model.config.latent == 4
+    assert sample.main([path, "--n", "3", "--out", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    torch.testing.assert_close(sample.one_step(made.model, 5, seed=3)[:2], sample.one_step(made.model, 2, seed=3))
+    assert train.main([*run[:5], "--init", path, *run[5:], "--steps", "1"]) == 2  # the folder holds a run
+    assert train.main(["vae-faces64", "--set", "network=huge", "--device", "cpu", "--out", str(tmp_path / "x")]) == 2
+    assert "unknown VAE 'huge': choose one of vector" in capsys.readouterr().err
+
+
+def test_weight_decay_reaches_the_optimiser():
+    images, norms = pictures(), {}
+    for decay in (0.0, 10.0):
+        recipe = TINY.changed(weight_decay=decay, steps=20)
+        model, ema, _ = recipe.build()
+        for _ in recipe.fit(model, ema, images):
+            pass
+        norms[decay] = sum(p.square().sum().item() for p in model.parameters())
+    assert norms[10.0] < 0.8 * norms[0.0]

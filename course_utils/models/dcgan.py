@@ -50,6 +50,11 @@ class DCGANConfig:
             raise ValueError(f"classes must be at least 0, got {self.classes}")
 
     @property
+    def latent_shape(self) -> tuple[int]:
+        """Shape of the z of one image."""
+        return (self.z_dim,)
+
+    @property
     def levels(self) -> list[int]:
         """Channels at size / 2, size / 4, ..., 4."""
         return [self.width * 2**k for k in range(int(math.log2(self.size / 4)))]
