@@ -1,14 +1,15 @@
 """How far one sample is from another, each number to be read against its real-against-real floor.
 
 `clouds`: points in the plane. `features`: networks that turn pictures into features, and statistics of these.
-`distances`: between sets of features. `recognise`: what is to be seen. `protocol`: what the course reports about a set
-of pictures.
+`distances`: between sets of features. `pairs`: between a picture and its copy. `recognise`: what is to be seen.
+`protocol`: what the course reports about a set of pictures.
 """
 
-from course_utils.metrics import clouds, distances, features, protocol, recognise
+from course_utils.metrics import clouds, distances, features, pairs, protocol, recognise
 from course_utils.metrics.clouds import distance_to, floor, sliced_wasserstein
 from course_utils.metrics.distances import frechet_distance, kid, nearest, precision_recall
 from course_utils.metrics.features import Statistics
+from course_utils.metrics.pairs import psnr, ssim
 from course_utils.metrics.protocol import real_floor, score
 
 __all__ = [
@@ -21,10 +22,13 @@ __all__ = [
     "frechet_distance",
     "kid",
     "nearest",
+    "pairs",
     "precision_recall",
     "protocol",
+    "psnr",
     "real_floor",
     "recognise",
     "score",
     "sliced_wasserstein",
+    "ssim",
 ]
