@@ -30,23 +30,33 @@ def images(
     """Generate n images with one of the image networks: (n, 3, S, S) float32 in [-1, 1], on the CPU.
 
     S is the size in `model.config`. sampler, steps: None for DDIM in 50 steps. x0_hat is kept in [-1, 1] on the way,
-    where images live. guidance: the scale of `samplers.guided`, for a network with classes and with labels y; None for
-    none. interval: the levels t, from and to, between which alone it applies; None for all. Other options (among them
-    y) and errors as for `samplers.sample`. The generator of a GAN and the decoder of a VAE (schedule None) draw in one
-    step: they take what `one_step` takes, and raise ValueError for more.
+    where images live; not so latents, which are decoded at the end. guidance: the scale of `samplers.guided`, for a
+    network with classes and with labels y; None for none. interval: the levels t, from and to, between which alone it
+    applies; None for all. Other options (among them y) and errors as for `samplers.sample`. The generator of a GAN and
+    the decoder of a VAE (schedule None) draw in one step: they take what `one_step` takes, and raise ValueError for
+    more.
     """
     if schedule is None:
         extra = {"sampler": sampler, "steps": steps, "guidance": guidance, "interval": interval}
         if given := [name for name, value in extra.items() if value is not None]:
             raise ValueError(f"this network draws in one step, without {' and '.join(given)}: leave that out")
         return one_step(model, n, **options)
-    config, sampler = model.config, sampler or "ddim"
-    shape = (config.channels, config.size, config.size)
+    sampler, decode = sampler or "ddim", getattr(model, "decode", None)
     steps = None if sampler == "ddpm" else 50 if steps is None else steps
-    options = {"clip": True, **options}
+    options = {"clip": decode is None, **options}
     if guidance is not None:
         model = samplers.guided(model, guidance, interval=interval or (0, schedule.T))
-    return samplers.sample(model, schedule, n, shape, sampler=sampler, steps=steps, **options).clamp(-1, 1)
+    made = samplers.sample(model, schedule, n, shape_of(model), sampler=sampler, steps=steps, **options)
+    if decode is None:
+        return made.clamp(-1, 1)
+    batches = made.to(schedule.device).split(options.get("batch_size", 256))
+    return torch.cat([decode(batch).cpu() for batch in batches])
+
+
+def shape_of(model: nn.Module) -> tuple[int, ...]:
+    """Return the shape of what the network starts from for one image: z, or an image of noise."""
+    config = model.config
+    return getattr(config, "latent_shape", None) or (config.channels, config.size, config.size)
 
 
 def one_step(model: nn.Module, n: int, y: Tensor | None = None, seed: int = 0, batch_size: int = 256) -> Tensor:
@@ -57,7 +67,7 @@ def one_step(model: nn.Module, n: int, y: Tensor | None = None, seed: int = 0, b
     weight, draw, made = next(model.parameters()), getattr(model, "decode", model), []
     for start in range(0, n, batch_size):
         stop = min(start + batch_size, n)
-        like = weight.new_empty(stop - start, *model.config.latent_shape)
+        like = weight.new_empty(stop - start, *shape_of(model))
         z = samplers.randn_like(like, samplers.example_generators(seed, start, stop))
         with torch.no_grad():
             made.append((draw(z) if y is None else draw(z, y[start:stop].to(weight.device))).cpu())
@@ -91,9 +101,7 @@ def classes(checkpoint: Checkpoint) -> list[str]:
 
 def noise(checkpoint: Checkpoint, n: int, seed: int) -> Tensor:
     """Return what n pictures start from in `images`: x_T, or z of a GAN; row i depends on seed and i alone."""
-    config = checkpoint.model.config
-    shape = config.latent_shape if checkpoint.schedule is None else (config.channels, config.size, config.size)
-    like = next(checkpoint.model.parameters()).new_empty(n, *shape)
+    like = next(checkpoint.model.parameters()).new_empty(n, *shape_of(checkpoint.model))
     return samplers.randn_like(like, samplers.example_generators(seed, 0, n))
 
 

@@ -10,12 +10,13 @@ def build(config: dict[str, Any]) -> nn.Module:
 
     Raises ValueError for an unknown kind or field.
     """
-    from course_utils.models import convnet, dcgan, mlp, unet, vae
+    from course_utils.models import convnet, dcgan, latent, mlp, unet, vae
 
     kinds = {
         "UNet": (unet.UNet, unet.UNetConfig),
         "ConvNet": (convnet.ConvNet, convnet.ConvNetConfig),
         "MLP": (mlp.MLP, mlp.MLPConfig),
+        "LatentDiffusion": (latent.LatentDiffusion, latent.LatentConfig),
         "VAE": (vae.VAE, vae.VAEConfig),
         "Generator": (dcgan.Generator, dcgan.DCGANConfig),
     }

@@ -83,18 +83,24 @@ class Pictures:
         self.per_epoch = len(images) // size
         self._epoch, self._order = -1, torch.empty(0)
 
-    def pictures(self, step: int) -> tuple[Tensor, Tensor, torch.Generator]:
-        """Return this process's x_0 and y of a step, and the generator for more that the whole batch draws (CPU)."""
+    def chosen(self, step: int) -> tuple[Tensor, Tensor, torch.Generator]:
+        """Return which pictures this process sees in a step, which of them mirrored, and a generator.
+
+        The generator (CPU) is for more that the whole batch draws.
+        """
         epoch, position = divmod(step - 1, self.per_epoch)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, torch.randperm(len(self.images), generator=self.generator(3 * epoch))
         index = self._order[position * self.recipe.batch_size :][: self.recipe.batch_size]
         generator = self.generator(3 * step + 1)
-        mirror = torch.rand(len(index), generator=generator) < 0.5
-        x_0, y = self.images[index[self.mine]]
-        if self.recipe.flip:
-            x_0 = torch.where(mirror[self.mine, None, None, None], x_0.flip(-1), x_0)
-        return x_0, y, generator
+        mirror = torch.rand(len(index), generator=generator) < (0.5 if self.recipe.flip else 0.0)
+        return index[self.mine], mirror[self.mine], generator
+
+    def pictures(self, step: int) -> tuple[Tensor, Tensor, torch.Generator]:
+        """Return this process's x_0 and y of a step, and the generator of `chosen`."""
+        index, mirror, generator = self.chosen(step)
+        x_0, y = self.images[index]
+        return torch.where(mirror[:, None, None, None], x_0.flip(-1), x_0), y, generator
 
     def generator(self, number: int, device: torch.device | str = "cpu") -> torch.Generator:
         """Return a generator of its own for each number: 3 n orders epoch n, 3 n + 1 and 3 n + 2 belong to step n."""

@@ -57,7 +57,9 @@ class Recipe(BaseRecipe):
         model = model.to(device, memory_format=torch.channels_last)
         return model, EMA(model, self.ema), schedules.make(self.schedule, self.T).to(device)
 
-    def batches(self, images: ImageSet, schedule: Schedule, shard: tuple[int, int] = (0, 1)) -> "Batches":
+    def batches(
+        self, images: ImageSet, schedule: Schedule, shard: tuple[int, int] = (0, 1), model: nn.Module | None = None
+    ) -> "Batches":
         """Return the function from step number to batch; `shard` is (rank, number of processes)."""
         return Batches(images, self, schedule, shard)
 
@@ -80,7 +82,7 @@ class Recipe(BaseRecipe):
         return training.fit(
             model,
             partial(self.loss, schedule=schedule),
-            self.batches(images, schedule, shard),
+            self.batches(images, schedule, shard, model),
             self.steps,
             lr=self.lr,
             warmup=self.warmup,

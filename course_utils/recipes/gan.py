@@ -39,8 +39,8 @@ class GANRecipe(BaseRecipe):
     norm: str = "spectral"
     conditioning: str = "projection"
     loss: str = "hinge"
-    lr_g: float = 2e-4
-    lr_d: float = 2e-4
+    lr_g: float = 5e-4
+    lr_d: float = 5e-4
     target_real: float = 1.0
     target_fake: float = 0.0
     input_noise: float = 0.0
@@ -109,7 +109,9 @@ class Rounds(Pictures):
 
 
 # the sources' way: the PyTorch tutorial's DCGAN with more channels early, the class tiled into extra channels
-_SOURCES = GANRecipe(norm="batch", loss="non_saturating", augmented=False, early=2, conditioning="tiled", ema=0.0)
+_SOURCES = GANRecipe(
+    norm="batch", loss="non_saturating", augmented=False, early=2, conditioning="tiled", ema=0.0, lr_g=2e-4, lr_d=2e-4
+)
 RECIPES: dict[str, GANRecipe] = {
     "dcgan-cats32": _SOURCES,
     "dcgan-cats32-smoothed": _SOURCES.changed(target_real=0.9, target_fake=0.1, input_noise=0.1),

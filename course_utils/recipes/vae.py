@@ -139,7 +139,7 @@ RECIPES: dict[str, VAERecipe] = {
     "vae-faces64": _FIRST,
     "vae-faces64-spatial": _FIRST.changed(network="map8", latent=4, kl_weight=1e-3),
     "vae-drawn64": _FIRST.changed(data="drawn:face"),
-    # the sources' two runs: latent 256, and latent 512 one stage deeper with pictures moved about
-    "vae-sources-1": _FIRST.changed(),
-    "vae-sources-2": _FIRST.changed(network="deeper", latent=512, turn=15.0, shift=4, corners="black"),
+    "vae-drawn64-spatial": _FIRST.changed(data="drawn:face", network="map8", latent=4, kl_weight=1e-3),
+    # the sources' second run: latent 512, one stage deeper, pictures moved about (their first is vae-faces64)
+    "vae-faces64-turned": _FIRST.changed(network="deeper", latent=512, turn=15.0, shift=4, corners="black"),
 }
