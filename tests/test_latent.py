@@ -118,6 +118,9 @@ def test_a_configuration_survives_json():
 
 
 def test_what_does_not_fit_is_refused(vae_path, tmp_path):
+    for missing in ("vae-of-nobody", str(tmp_path / "nothing.safetensors")):
+        with pytest.raises(ValueError, match=r"the VAE of this recipe is not there .*train a spatial VAE first"):
+            recipe(missing).build()
     with pytest.raises(
         ValueError, match=r"the denoiser works on \(3, 8, 8\), but the latent of the VAE is \(3, 4, 4\)"
     ):

@@ -391,12 +391,16 @@ def test_list_shows_every_recipe(capsys):
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
-def test_every_recipe_builds_a_network_that_fits_its_pictures(name):
+def test_every_recipe_builds_a_network_that_fits_its_pictures(name, tmp_path):
     recipe = recipes.RECIPES[name]
-    with torch.device("meta"):
-        config = recipe.network_config()
+    if isinstance(recipe, recipes.LatentRecipe):  # needs its VAE: an untrained one of that recipe
+        path = tmp_path / "vae.safetensors"
+        checkpoints.export(path, recipes.get(recipe.vae).build()[0], None, {})
+        recipe = recipe.changed(vae=str(path))
+    config = recipe.network_config()
     assert config.size == recipe.size and getattr(config, "classes", 0) == recipe.classes
     if isinstance(recipe, Recipe):
+        config = getattr(config, "denoiser", config)
         assert config.T == recipe.T and config.predicts == recipe.predicts
 
 

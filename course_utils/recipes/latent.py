@@ -59,7 +59,11 @@ class LatentRecipe(Recipe):
         return LatentBatches(images, self, schedule, shard, model)
 
     def _vae(self) -> VAE:
-        model = checkpoints.load(self.vae).model
+        try:
+            model = checkpoints.load(self.vae).model
+        except (ValueError, FileNotFoundError) as error:
+            way_out = "train a spatial VAE first, and name its model.safetensors by --set vae=PATH"
+            raise ValueError(f"the VAE of this recipe is not there ({error}): {way_out}") from None
         if not isinstance(model, VAE) or not model.config.spatial:
             raise ValueError(f"{self.vae} is no VAE with a latent map: train one of the spatial recipes first")
         return model
