@@ -6,7 +6,7 @@ ROOT   := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 PORT   ?= 8888
 SETTINGS := $(VENV)/share/jupyter/lab/settings
 
-.PHONY: help lab test run notebooks sync homework grade ablations study conditioning benchmarks lint format clean
+.PHONY: help lab test run notebooks sync homework grade ablations study conditioning autoencoders benchmarks lint format clean
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
@@ -61,6 +61,9 @@ study: $(VENV)/base.stamp  ## retrain everything behind the comparisons of noteb
 
 conditioning: $(VENV)/base.stamp  ## measure everything behind notebook 04 anew (six hours; needs CIFAR-10)
 	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.studies.conditioning
+
+autoencoders: $(VENV)/base.stamp  ## measure everything behind notebook 05 anew (three hours; needs the cat faces)
+	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.studies.autoencoders
 
 benchmarks: $(VENV)/all.stamp  ## measure the speed of drawing, widgets, training and sampling
 	$(BIN)/python benchmarks/foundation.py && $(BIN)/python benchmarks/images.py

@@ -10,8 +10,9 @@ import torch
 from course_utils import checkpoints, metrics, schedules
 from course_utils.data import drawn
 from course_utils.models import unet
+from course_utils.models.vae import Encoded, VAEConfig
 from course_utils.recipes import BaseRecipe, Recipe
-from course_utils.studies import conditioning, judge, networks, store
+from course_utils.studies import autoencoders, conditioning, judge, networks, store
 
 
 def doubled(x: float, done: list, fails: bool = False) -> store.Job:
@@ -223,3 +224,42 @@ def test_every_job_has_a_definition_of_its_own_that_can_be_stored():
         if "scale" in job.spec or "recipe" in job.spec
     ]
     assert len(texts) == len(set(texts)) > 40 or checkpoints.names().get("drawn-catfrog32") is None
+
+
+# ---- notebook 05
+
+
+@pytest.mark.parametrize("name", ["drawn, baseline", "drawn, latent 4"])
+def test_an_autoencoder_is_looked_at_on_the_way_and_scored(name, quick_judge, few_pictures, monkeypatch):
+    monkeypatch.setattr(autoencoders, "N", 24)
+    monkeypatch.setattr(autoencoders, "POINTS", 3)
+    monkeypatch.setattr(autoencoders, "SHOWN", 5)
+    recipe = autoencoders.VARIANTS[name].changed(steps=6, batch_size=4, precision="float32")
+    network, train, test = metrics.features.network(), recipe.images(), recipe.images("test")
+    reference = metrics.features.extract(test, network)
+    tensors, facts = autoencoders.measure(recipe, lambda data: (network, train, test, reference))
+    assert tensors["curve"][:, 0].tolist() == [2, 4, 6] and tensors["curve"].shape == (3, 5)
+    assert tensors["curve"].isfinite().all() and tensors["used"].shape == (recipe.latent,)
+    assert tensors["samples"].shape == tensors["reconstructed"].shape == (5, 3, 32, 32)
+    assert facts["scores"]["n"] == 24 and 0 < facts["psnr"] < 30 and abs(facts["ssim_strangers"]) < 1
+    real = replace(test, real=True)
+    tensors, _ = autoencoders.measure(recipe, lambda data: (network, train, real, reference))
+    assert "reconstructed" not in tensors, "copies of photographs do not ship"
+
+
+def test_errors_of_a_perfect_autoencoder_are_nothing():
+    x = torch.rand(7, 3, 16, 16) * 2 - 1
+
+    class Copy(torch.nn.Module):
+        config = VAEConfig(size=16, width=16, multipliers=(1,), latent=2)
+
+        def __init__(self):
+            super().__init__()
+            self.unused = torch.nn.Linear(1, 1)  # tells the device
+
+        def forward(self, x, eps=None):
+            zero = torch.zeros(len(x), 2)
+            return Encoded(x, zero, zero, zero)
+
+    assert autoencoders.errors(Copy(), x) == (0.0, 0.0)
+    assert torch.equal(autoencoders.encoded(Copy(), x)["x_hat"], x)

@@ -1,0 +1,140 @@
+"""The measurements of notebook 05: VAEs that differ in one thing, trained on cat faces and on drawn cats; stored.
+
+    python -m course_utils.studies.autoencoders [--only drawn]
+
+Jobs on photographs need the cat faces in COURSE_DATA. Small networks on 32 pixels, so that a laptop can repeat it.
+"""
+
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from course_utils import elbo, metrics, sample, training
+from course_utils.data.images import ImageSet
+from course_utils.models.vae import VAE
+from course_utils.recipes import VAERecipe
+from course_utils.studies import store
+
+FILE = "autoencoder_study.safetensors"
+REDO = "make autoencoders"
+N = 500  # pictures in a score, and in an average over train or test pictures
+SHOWN = 20  # samples stored, and of drawn pictures as many reconstructions
+POINTS = 20  # how often a run is looked at
+ACTIVE = 0.01  # nats on average, from which on a latent number counts as used (Burda et al. 2016 count similarly)
+
+BASE = VAERecipe(data="faces", size=32, network="tiny", latent=64, steps=4000, lr=2e-3, ema=0.998)
+_CHANGES: dict[str, dict[str, Any]] = {
+    "baseline": {},
+    "baseline, seed 1": {"seed": 1},
+    "baseline, seed 2": {"seed": 2},
+    **{f"KL weight {w:g}": {"kl_weight": w} for w in (1.0, 0.3, 0.1, 0.005, 0.001)},
+    **{f"latent {n}": {"latent": n} for n in (4, 16, 256)},
+    "no weight decay": {"weight_decay": 0.0},
+    "weight decay 0.1": {"weight_decay": 0.1},
+    "dropout 0.2": {"dropout": 0.2},
+    "not mirrored": {"flip": False},
+    "shifted": {"shift": 2},
+    "turned, black corners": {"turn": 15.0, "corners": "black"},
+    "turned, reflected corners": {"turn": 15.0},
+    "laplace": {"likelihood": "laplace", "kl_weight": 0.2},
+    "free bits, KL weight 1": {"free_bits": 0.5, "kl_weight": 1.0},
+}
+VARIANTS: dict[str, VAERecipe] = {f"faces, {name}": BASE.changed(**change) for name, change in _CHANGES.items()} | {
+    f"drawn, {name}": BASE.changed(**change | {"data": "drawn:cat"})
+    for name, change in _CHANGES.items()
+    if name.startswith(("baseline", "KL", "latent"))
+}
+
+
+def jobs(device: str = "cpu") -> dict[str, store.Job]:
+    """Return everything that there is to compute, on `device`: every variant, and the floors."""
+
+    @cache
+    def tools(data: str) -> tuple[metrics.features.Network, ImageSet, ImageSet, Tensor]:
+        network = metrics.features.network(device=device)
+        train, test = (BASE.changed(data=data).images(split) for split in ("train", "test"))
+        return network, train, test, metrics.features.extract(test, network)
+
+    def floor(data: str) -> store.Found:
+        network, train, _, reference = tools(data)
+        return {}, {"scores": metrics.real_floor(train, reference, N, network)}
+
+    made = {name: store.Job({"recipe": recipe}, partial(measure, recipe, tools)) for name, recipe in VARIANTS.items()}
+    sets = ("faces", "drawn:cat")
+    floors = {f"{data}, floor": store.Job({"data": data, "n": N}, partial(floor, data)) for data in sets}
+    return made | floors
+
+
+def load(path: Path | None = None) -> dict[str, store.Found]:
+    """Return tensors and facts of every job, by name; raises as `store.load`."""
+    return store.load(path or FILE, {name: job.spec for name, job in jobs().items()}, REDO)
+
+
+def measure(recipe: VAERecipe, tools) -> store.Found:
+    """Train one variant and return what is stored of it.
+
+    Tensors: curve (POINTS, 5): step, then negative log-likelihood (Gaussian, scale 1, without its constant) and KL in
+    nats per image on training and on test pictures, the latter after each of POINTS parts of the run; used (latent,):
+    mean KL of each latent number on test pictures; samples and, for drawn pictures, reconstructed (SHOWN, 3, S, S).
+    Facts: scores of samples and of reconstructions against test pictures; mean psnr and ssim of test pictures and their
+    reconstructions, and mean ssim of test pictures with each other and with samples.
+    """
+    network, train, test, reference = tools(recipe.data)
+    model, ema, _ = recipe.build(network.device)
+    stops = {max(1, round(recipe.steps * k / POINTS)) for k in range(1, POINTS + 1)}
+    looked = [part[:N][0] for part in (train, test)]
+    records, curve = recipe.fit(model, ema, recipe.images()), []
+    for record in training.progress(records, recipe.steps):
+        if record.step in stops:
+            curve.append([record.step, *(number for x in looked for number in errors(ema.model, x))])
+    out = encoded(ema.model, looked[1])
+    x_hat = out["x_hat"].clamp(-1, 1)
+    made = sample.one_step(ema.model, N)
+    used = elbo.kl(out["mu"], out["logvar"]).mean(0)
+    tensors = {"curve": torch.tensor(curve), "used": used, "samples": _bytes(made[:SHOWN])}
+    if not test.real:  # of photographs not even a soft copy goes into the repository
+        tensors["reconstructed"] = _bytes(x_hat[:SHOWN])
+    strangers = looked[1].roll(1, 0)
+    facts = {
+        "scores": metrics.score(made, reference, network),
+        "reconstructions": metrics.score(x_hat, reference, network),
+        "psnr": float(metrics.psnr(looked[1], x_hat).mean()),
+        "ssim": float(metrics.ssim(looked[1], x_hat).mean()),
+        "ssim_strangers": float(metrics.ssim(looked[1], strangers).mean()),
+        "ssim_samples": float(metrics.ssim(looked[1][: len(made)], made[: len(looked[1])]).mean()),
+        "used": int((used > ACTIVE).sum()),
+        "minutes": round(record.seconds / 60, 2),
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+    return tensors, facts
+
+
+@torch.no_grad()
+def encoded(model: VAE, x: Tensor) -> dict[str, Tensor]:
+    """Return x_hat, mu and logvar of images x, batch by batch, decoded from z = mu, on the CPU."""
+    device = next(model.parameters()).device
+    parts = [model(batch.to(device)) for batch in x.split(100)]
+    return {name: torch.cat([getattr(part, name).cpu() for part in parts]) for name in ("x_hat", "mu", "logvar")}
+
+
+@torch.no_grad()
+def errors(model: VAE, x: Tensor, seed: int = 0) -> tuple[float, float]:
+    """Return half the squared error of an image, decoded from a draw of q(z | x), and its KL, means over x, in nats."""
+    generator, device, found = torch.Generator().manual_seed(seed), next(model.parameters()).device, []
+    for batch in x.split(100):
+        eps = torch.randn(len(batch), *model.config.latent_shape, generator=generator)
+        out = model(batch.to(device), eps.to(device))
+        error = 0.5 * (batch.to(device) - out.x_hat).square().flatten(1).sum(1)
+        found.append(torch.stack([error, elbo.kl(out.mu, out.logvar).flatten(1).sum(1)], 1).cpu())
+    return tuple(torch.cat(found).mean(0).tolist())
+
+
+def _bytes(pictures: Tensor) -> Tensor:
+    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().byte()
+
+
+if __name__ == "__main__":
+    store.command(FILE, jobs, "Measure everything behind notebook 05 and replace the stored results.")
