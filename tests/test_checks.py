@@ -1,14 +1,16 @@
 """The homework checks pass what is right, name each mistake by its own name, and let nothing wrong through."""
 
+import math
 import random
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
+from torch import distributions as D
 from torch.nn import functional as F
 
-from course_utils import checks, diffusion, ideal, samplers, schedules
+from course_utils import checks, diffusion, elbo, ideal, samplers, schedules
 from course_utils.checks import engine
 from course_utils.models.dcgan import DCGANConfig, Discriminator
 
@@ -31,6 +33,7 @@ def test_every_notebook_brings_its_exercises():
     assert list(checks.REGISTRY)[:5] == ["alpha_bar", "q_sample", "x0_from_eps", "ddpm_step", "ideal_eps"]
     assert {"gaussian_kl", "posterior", "bound_weight", "score_from_x0"} < set(checks.REGISTRY)
     assert {"drop_labels", "label_channels", "guide", "guided_eps", "projection_logit"} < set(checks.REGISTRY)
+    assert {"reparametrise", "kl_divergence", "log_likelihood", "vae_loss", "importance_bound"} < set(checks.REGISTRY)
     assert "q_sample" in dir(checks)
     with pytest.raises(AttributeError, match="no exercise is called 'nonsense'"):
         _ = checks.nonsense
@@ -214,7 +217,61 @@ RIGHT = {
         lambda h, logit, table, y: logit + (F.embedding(y, table)[:, :, None, None] * h).flatten(1).sum(1),
         lambda h, logit, table, y: torch.stack([logit[i] + table[y[i]] @ h[i].sum((1, 2)) for i in range(len(y))]),
     ],
+    "reparametrise": [
+        lambda mu, logvar, eps: mu + logvar.exp().sqrt() * eps,
+        lambda mu, logvar, eps: torch.addcmul(mu, eps, torch.exp(0.5 * logvar)),
+        lambda mu, logvar, eps: mu + eps * math.e ** (logvar / 2),
+    ],
+    "kl_divergence": [
+        lambda mu, logvar: -0.5 * torch.sum(1 + logvar - mu**2 - logvar.exp(), dim=1),
+        lambda mu, logvar: 0.5 * (mu.square().sum(-1) + (logvar.exp() - logvar).sum(-1) - mu.shape[1]),
+        lambda mu, logvar: D.kl_divergence(D.Normal(mu, torch.exp(logvar / 2)), D.Normal(0.0, 1.0)).sum(1),
+        lambda mu, logvar: 0.5 * (mu**2 + torch.expm1(logvar) - logvar).sum(1),
+    ],
+    "log_likelihood": [
+        lambda x, x_hat, sigma: D.Normal(x_hat, sigma).log_prob(x).flatten(1).sum(1),
+        lambda x, x_hat, sigma: (
+            -((x - x_hat) ** 2).flatten(1).sum(1) / (2 * sigma**2)
+            - x[0].numel() * math.log(sigma * math.sqrt(2 * math.pi))
+        ),
+        lambda x, x_hat, sigma: torch.stack(
+            [D.Normal(b, sigma).log_prob(a).sum() for a, b in zip(x, x_hat, strict=True)]
+        ),
+    ],
+    "vae_loss": [
+        lambda x, x_hat, mu, logvar, w: (
+            0.5 * ((x - x_hat) ** 2).sum() / len(x) - 0.5 * w * (1 + logvar - mu**2 - logvar.exp()).sum() / len(x)
+        ),
+        lambda x, x_hat, mu, logvar, w: (
+            0.5 * F.mse_loss(x_hat, x, reduction="sum") + w * elbo.kl(mu, logvar).sum()
+        ).div(len(x)),
+        lambda x, x_hat, mu, logvar, w: (
+            0.5 * F.mse_loss(x_hat, x) * x[0].numel() + w * elbo.kl(mu, logvar).sum(1).mean()
+        ),
+    ],
+    "importance_bound": [
+        lambda p, q: torch.logsumexp(p - q, dim=1) - math.log(p.shape[1]),
+        lambda p, q: torch.logsumexp(p - q - math.log(p.shape[1]), 1),
+        lambda p, q: (p - q).amax(1) + (p - q - (p - q).amax(1, keepdim=True)).exp().mean(1).log(),
+        lambda p, q: torch.stack([(a - b).logsumexp(0) - np.log(len(a)) for a, b in zip(p, q, strict=True)]),
+    ],
 }
+
+
+def drawn_from_a_distribution(mu, logvar, eps):
+    return D.Normal(mu, (logvar / 2).exp()).rsample()
+
+
+def torch_s_mean(x, x_hat, mu, logvar, weight):
+    return F.mse_loss(x_hat, x) + weight * (-0.5 * (1 + logvar - mu**2 - logvar.exp()).sum(1).mean())
+
+
+def averaged_divergence(x, x_hat, mu, logvar, weight):
+    return ((x - x_hat) ** 2).sum() / 2 / len(x) + weight * elbo.kl(mu, logvar).mean()
+
+
+def underflow(log_p, log_q):
+    return torch.log(torch.mean(torch.exp(log_p - log_q), dim=1))
 
 
 def ramp(decay, step):
@@ -404,6 +461,32 @@ WRONG = [
         "averaged over the places",
         lambda h, logit, table, y: logit + (table[y] * h.mean((2, 3))).sum(1),
     ),
+    ("reparametrise", "scaled the noise by the variance", lambda mu, logvar, eps: mu + eps * torch.exp(logvar)),
+    ("reparametrise", "drew the noise yourself", drawn_from_a_distribution),
+    ("reparametrise", "took logvar for the variance", lambda mu, logvar, eps: mu + torch.sqrt(logvar) * eps),
+    ("kl_divergence", "a sign is wrong", lambda mu, logvar: 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum(1)),
+    ("kl_divergence", "for the logarithm of sigma", lambda mu, v: 0.5 * (mu**2 + (2 * v).exp() - 1 - 2 * v).sum(1)),
+    ("kl_divergence", "averaged over the latent numbers", lambda mu, v: 0.5 * (mu**2 + v.exp() - 1 - v).mean(-1)),
+    (
+        "kl_divergence",
+        "KL(N(0, 1) || q)",
+        lambda mu, v: D.kl_divergence(D.Normal(0.0, 1.0), D.Normal(mu, (v / 2).exp())).sum(1),
+    ),
+    ("log_likelihood", "The constant is missing", lambda x, y, s: -((x - y) ** 2).flatten(1).sum(1) / 2 / s**2),
+    (
+        "log_likelihood",
+        "took sigma for the variance",
+        lambda x, y, s: D.Normal(y, s**0.5).log_prob(x).flatten(1).sum(1),
+    ),
+    ("log_likelihood", "a Laplace density", lambda x, y, s: D.Laplace(y, s).log_prob(x).flatten(1).sum(1)),
+    ("log_likelihood", "names axes that points", lambda x, y, s: D.Normal(y, s).log_prob(x).sum((1, 2, 3))),
+    ("vae_loss", "sum against mean", torch_s_mean),
+    ("vae_loss", "averaged the KL divergence over the latent numbers", averaged_divergence),
+    ("vae_loss", "with the sign for maximising", lambda *args: -checks.vae_loss.solution(*args)),
+    ("importance_bound", "took the exponential first", underflow),
+    ("importance_bound", "that is the ELBO", lambda p, q: torch.mean(p - q, dim=-1)),
+    ("importance_bound", "1/K is missing", lambda p, q: torch.logsumexp(p - q, dim=-1)),
+    ("importance_bound", "upside down", lambda p, q: torch.logsumexp(q - p, 1) - math.log(p.shape[1])),
 ]
 
 
@@ -449,6 +532,39 @@ def test_a_loss_through_which_no_gradient_flows_is_told():
 def test_a_projection_through_which_no_gradient_flows_is_told():
     right = checks.projection_logit.solution
     assert "no gradient reaches the network" in verdict(checks.projection_logit, lambda *args: right(*args).detach())
+
+
+@pytest.mark.parametrize("name", ["reparametrise", "kl_divergence", "log_likelihood", "vae_loss"])
+def test_cutting_any_one_input_of_an_autoencoder_s_function_is_told(name):
+    exercise = checks.REGISTRY[name]
+    trained = [i for i, arg in enumerate(exercise.inputs()[0].args) if arg in ("x_hat", "mu", "logvar")]
+    for cut in trained:
+
+        def blind(*args, cut=cut):
+            return exercise.solution(*(arg.detach() if i == cut else arg for i, arg in enumerate(args)))
+
+        assert "no gradient reaches the network" in verdict(exercise, blind)
+
+
+def test_the_autoencoder_s_functions_agree_with_the_course_s_bound():
+    x, x_hat, mu, logvar, eps = (torch.randn(5, 6, generator=torch.Generator().manual_seed(i)) for i in range(5))
+    terms = elbo.terms(x, x_hat, mu, logvar, kl_weight=0.3)
+    right = checks.vae_loss.solution(x, x_hat, mu, logvar, 0.3)
+    torch.testing.assert_close(right - elbo.log_likelihood(x, x).mean(), terms.loss.mean())
+    torch.testing.assert_close(checks.kl_divergence.solution(mu, logvar), terms.kl)
+    torch.testing.assert_close(checks.log_likelihood.solution(x, x_hat, 1.0), terms.log_likelihood)
+    z = checks.reparametrise.solution(mu, logvar, eps)
+    torch.testing.assert_close((z - mu) / (logvar / 2).exp(), eps)
+
+
+def test_the_importance_bound_lies_between_the_elbo_and_the_evidence():
+    # z ~ N(0, 1), x = z + N(0, 1): the evidence is N(0, 2); q is the prior
+    x, z = torch.tensor(1.3), torch.randn(4000, 8, generator=torch.Generator().manual_seed(0))
+    log_q = D.Normal(0.0, 1.0).log_prob(z)
+    log_p = log_q + D.Normal(z, 1.0).log_prob(x)
+    one, eight = (checks.importance_bound.solution(log_p[:, :k], log_q[:, :k]).mean().item() for k in (1, 8))
+    evidence = D.Normal(0.0, math.sqrt(2)).log_prob(x).item()
+    assert one + 0.1 < eight < evidence < eight + 0.2
 
 
 def test_asking_the_network_twice_at_some_scales_only_is_told_too():
@@ -534,7 +650,7 @@ def broken_versions(right):
         "ones": (after(torch.ones_like), ""),
         "negative": (after(torch.neg), ""),
         "numpy": (after(lambda out: out.detach().numpy()), "numpy.ndarray"),
-        "list": (after(lambda out: out.tolist()), "builtins.list"),
+        "list": (after(lambda out: out.flatten().tolist()), "builtins.list"),
         "tuple": (after(lambda out: (out,)), "got a tuple of 1: one tensor is asked for, see torch.stack"),
         "list of tensors": (after(lambda out: [out, out]), "got a list of 2: one tensor is asked for"),
         "number": (after(lambda out: float(out.sum().item())), "builtins.float"),
@@ -547,7 +663,7 @@ def broken_versions(right):
         "infinite": (after(lambda out: out / 0), "not finite"),
         "one element": (after(spoil_one), "First difference at index"),
         "extra axis": (after(lambda out: out[None]), "wrong shape"),
-        "twice": (after(lambda out: torch.cat([out, out])), "wrong shape"),
+        "twice": (after(lambda out: torch.cat([out, out]) if out.ndim else out.repeat(2)), "wrong shape"),
         "scalar": (after(lambda out: out.double().mean()), "wrong shape"),
         "typo": (after(lambda out: out.no_such_thing), "AttributeError in your code"),
         "exit": (after(lambda out: exit()), "SystemExit in your code"),
@@ -559,8 +675,11 @@ def broken_versions(right):
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
 def test_nothing_wrong_passes(exercise, kind):
     function, said = broken_versions(exercise.solution)[kind]
-    if said.startswith("not finite") and not exercise.solution(*exercise.inputs()[0].args.values()).is_floating_point():
+    right = exercise.solution(*exercise.inputs()[0].args.values())
+    if said.startswith("not finite") and not right.is_floating_point():
         said = "wrong dtype"  # whole numbers are always finite
+    if kind == "scalar" and not right.ndim:
+        said = "wrong dtype"  # where a scalar is asked for, only its float64 is wrong
     text = verdict(exercise, function)
     assert text.startswith(f"{exercise.name}: ") and said in text
 

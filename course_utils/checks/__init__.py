@@ -1,10 +1,15 @@
 """Homework checks that name the mistake: `checks.q_sample(q_sample)` judges the student's function.
 
 A notebook's modules list their exercises in EXERCISES (notebook 01: toy_*, 02: derivation*, 03: cats*, 04:
-conditional*); a new module is added to the loop below.
+conditional*, 05: autoencoder*); a new module is added to the loop below.
 """
 
 from course_utils.checks import (
+    autoencoder,
+    autoencoder_importance,
+    autoencoder_kl,
+    autoencoder_likelihood,
+    autoencoder_loss,
     cats,
     cats_loss,
     cats_sampling,
@@ -30,6 +35,7 @@ for _module in (
     *(derivation_kl, derivation_posterior, derivation_x0),
     *(cats, cats_loss, cats_velocity, cats_sampling),
     *(conditional, conditional_channels, conditional_guidance, conditional_projection),
+    *(autoencoder, autoencoder_kl, autoencoder_likelihood, autoencoder_loss, autoencoder_importance),
 ):
     for _exercise in _module.EXERCISES:
         if _exercise.name in REGISTRY:
