@@ -74,6 +74,12 @@ class VAERecipe(BaseRecipe):
         model = model.to(device, memory_format=torch.channels_last)
         return model, EMA(model, self.ema), None
 
+    def batches(
+        self, images: ImageSet, device: torch.device | str = "cpu", shard: tuple[int, int] = (0, 1)
+    ) -> "VAEBatches":
+        """Return the function from step number to batch; `shard` is (rank, number of processes)."""
+        return VAEBatches(images, self, torch.device(device), shard)
+
     def terms(self, model: nn.Module, x: Tensor, eps: Tensor | None = None) -> elbo.Terms:
         """Return the terms of the bound for images x, in nats per image; eps as for `VAE`."""
         out = model(x, eps)
@@ -97,7 +103,7 @@ class VAERecipe(BaseRecipe):
         return training.fit(
             model,
             self.loss,
-            VAEBatches(images, self, next(model.parameters()).device, shard),
+            self.batches(images, next(model.parameters()).device, shard),
             self.steps,
             lr=self.lr,
             warmup=self.warmup,
