@@ -45,9 +45,9 @@ def test_a_study_is_computed_anew_unless_only_what_is_stale_is_asked_for(tmp_pat
     assert done == [1, 2, 1, 2]
     store.complete(path, jobs | {"b": doubled(3.0, done)}, stale=True)
     assert done[4:] == [3]
-    store.complete(path, jobs | {"b": doubled(3.0, done)}, only="a")
+    store.complete(path, jobs | {"b": doubled(3.0, done)}, only=["a"])
     assert done[5:] == [1]
-    assert store.complete(path, jobs, only="a") == ["b"], "which is stale and was not asked for"
+    assert store.complete(path, jobs, only=["a"]) == ["b"], "which is stale and was not asked for"
     assert store.load(path, {"b": {"x": 3.0}}, "make it")
 
 

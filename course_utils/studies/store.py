@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,19 +22,19 @@ class Job(NamedTuple):
     work: Callable[[], Found]
 
 
-def complete(path: Path, jobs: dict[str, Job], only: str = "", stale: bool = False) -> list[str]:
+def complete(path: Path, jobs: dict[str, Job], only: Sequence[str] = ("",), stale: bool = False) -> list[str]:
     """Compute the jobs, and replace the file when the results of all are there; return the names of those that lack.
 
-    only: compute jobs whose name contains this. stale: compute what `path` does not hold as its spec now is; otherwise
+    only: compute jobs whose name contains one of these. stale: compute what `path` does not hold as its spec now is; otherwise
     everything anew. Finished jobs wait in a file beside it, so that an interrupted call goes on and the old results
     stay in use until then.
     """
-    unfinished = path.with_suffix(".partial")
-    tensors, facts = _kept(path, {name: job for name, job in jobs.items() if stale or only not in name})
+    unfinished, chosen = path.with_suffix(".partial"), {name for name in jobs if any(text in name for text in only)}
+    tensors, facts = _kept(path, {name: job for name, job in jobs.items() if stale or name not in chosen})
     for into, done in zip((tensors, facts), _kept(unfinished, jobs), strict=True):
         into |= done
     for name, job in jobs.items():
-        if name in facts or only not in name:
+        if name in facts or name not in chosen:
             continue
         began = time.perf_counter()
         made, about = job.work()
@@ -55,7 +55,7 @@ def command(file: str, jobs: Callable[[str], dict[str, Job]], about: str) -> Non
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--out", type=Path, default=(CHECKOUT or Path.cwd()) / "data" / "shipped" / file)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--only", default="", metavar="TEXT", help="compute the jobs whose name contains this")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="jobs whose name contains one of these")
     parser.add_argument("--stale", action="store_true", help="keep stored results whose definition has not changed")
     given = parser.parse_args()
     if missing := complete(given.out, jobs(given.device), given.only, given.stale):
