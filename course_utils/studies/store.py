@@ -25,9 +25,9 @@ class Job(NamedTuple):
 def complete(path: Path, jobs: dict[str, Job], only: Sequence[str] = ("",), stale: bool = False) -> list[str]:
     """Compute the jobs, and replace the file when the results of all are there; return the names of those that lack.
 
-    only: compute jobs whose name contains one of these. stale: compute what `path` does not hold as its spec now is; otherwise
-    everything anew. Finished jobs wait in a file beside it, so that an interrupted call goes on and the old results
-    stay in use until then.
+    only: compute jobs whose name contains one of these. stale: compute what `path` does not hold as its spec now is;
+    otherwise everything anew. Finished jobs wait in a file beside it, so that an interrupted call goes on and the old
+    results stay in use until then.
     """
     unfinished, chosen = path.with_suffix(".partial"), {name for name in jobs if any(text in name for text in only)}
     tensors, facts = _kept(path, {name: job for name, job in jobs.items() if stale or name not in chosen})
