@@ -105,11 +105,6 @@ def noise(checkpoint: Checkpoint, n: int, seed: int) -> Tensor:
     return samplers.randn_like(like, samplers.example_generators(seed, 0, n))
 
 
-def guides(y: Tensor | None, scale: float) -> bool:
-    """Whether both answers are needed: at scale 0 and 1 one of them is all that counts, at half the price."""
-    return y is not None and scale not in (0, 1)
-
-
 def chain(checkpoint: Checkpoint, noise: Tensor, y: Tensor | None, steps: int, scale: float) -> Iterator[Step]:
     """Yield the records of DPM-Solver++ from noise (N, ...), guided to y (None: no class); of a GAN, its one step."""
     model, y = checkpoint.model, None if y is None else y.to(noise.device)
@@ -118,8 +113,7 @@ def chain(checkpoint: Checkpoint, noise: Tensor, y: Tensor | None, steps: int, s
             made = model(noise, y)
         yield Step(0, made, made, None)
         return
-    model = samplers.guided(model, scale) if guides(y, scale) else model
-    y = y if scale else None
+    model = model if y is None else samplers.guided(model, scale)
     yield from samplers.dpm_solver_pp(model, checkpoint.schedule, noise, steps=steps, spacing="lambda", y=y, clip=True)
 
 

@@ -192,15 +192,16 @@ class _Guided:
             raise ValueError("guidance needs labels: pass y, one label per example, to the sampler or to the model")
         low, high = self.interval
         inside = (t >= low) & (t <= high)
-        if not bool(inside.any()):
+        if self.scale == 1 or not bool(inside.any()):
             return self.model(x_t, t, y)
-        if self.null is None:
+        # shares that add up to 0 leave all to "no class"
+        none = None if self.null is None else torch.full_like(y, 0 if y.is_floating_point() else self.null)
+        if self.scale == 0 and bool(inside.all()):  # here, too, one answer is all that counts
+            return self.model(x_t, t, none)
+        if none is None:
             with_y, without = self.model(x_t, t, y), self.model(x_t, t, None)
         else:
-            # shares that add up to 0 leave all to "no class"
-            none = torch.full_like(y, 0 if y.is_floating_point() else self.null)
-            labels = torch.cat([y, none])
-            with_y, without = self.model(torch.cat([x_t, x_t]), torch.cat([t, t]), labels).chunk(2)
+            with_y, without = self.model(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([y, none])).chunk(2)
         scale = torch.where(inside, self.scale, 1.0).to(x_t.dtype).view(-1, *[1] * (x_t.ndim - 1))
         return without + scale * (with_y - without)
 

@@ -24,7 +24,9 @@ _MEANINGS = {0: " (unconditional)", 1: " (plain conditional)"}
 
 def _evaluations(checkpoint: Checkpoint, y: Tensor | None, steps: int, scale: float) -> int:
     """How often `sample.chain` evaluates the network for one picture."""
-    return 1 if checkpoint.schedule is None else steps * (2 if sample.guides(y, scale) else 1)
+    if checkpoint.schedule is None:
+        return 1
+    return steps * (2 if y is not None and scale not in (0, 1) else 1)
 
 
 def captions(a: str, b: str, columns: int) -> list[str]:
