@@ -4,7 +4,9 @@ from course_utils.widgets.classes import class_explorer, morph_explorer
 from course_utils.widgets.draw import DrawYourOwn
 from course_utils.widgets.explorers import schedule_explorer, trajectory_explorer
 from course_utils.widgets.images import image_schedule_explorer, image_trajectory_explorer, sampler_explorer
+from course_utils.widgets.latents import interpolation_explorer, latent_explorer
 from course_utils.widgets.sketch import Sketch
+from course_utils.widgets.stored import stored_explorer
 
 __all__ = [
     "DrawYourOwn",
@@ -12,8 +14,11 @@ __all__ = [
     "class_explorer",
     "image_schedule_explorer",
     "image_trajectory_explorer",
+    "interpolation_explorer",
+    "latent_explorer",
     "morph_explorer",
     "sampler_explorer",
     "schedule_explorer",
+    "stored_explorer",
     "trajectory_explorer",
 ]
