@@ -15,6 +15,7 @@ from course_utils.checks import (
     cats_sampling,
     cats_velocity,
     conditional,
+    conditional_batch,
     conditional_channels,
     conditional_guidance,
     conditional_projection,
@@ -34,7 +35,7 @@ for _module in (
     *(toy_forward, toy_reverse, toy_ideal),
     *(derivation_kl, derivation_posterior, derivation_x0),
     *(cats, cats_loss, cats_velocity, cats_sampling),
-    *(conditional, conditional_channels, conditional_guidance, conditional_projection),
+    *(conditional, conditional_channels, conditional_guidance, conditional_batch, conditional_projection),
     *(autoencoder, autoencoder_kl, autoencoder_likelihood, autoencoder_loss, autoencoder_importance),
 ):
     for _exercise in _module.EXERCISES:

@@ -110,7 +110,7 @@ DROP_LABELS = Exercise(
         ),
         Mistake(
             "class 0 in place of null",
-            "You wrote 0, which is a class (airplanes, in CIFAR-10): the network would take it for a picture of that.",
+            "You wrote 0, which is a class: the network would take these for pictures of that.",
             "the argument null",
             (_dropped(to=lambda y, null: 0),),
         ),
@@ -128,9 +128,13 @@ DROP_LABELS = Exercise(
         ),
         Mistake(
             "null guessed",
-            "You worked out the number that stands for no class yourself; it is handed in as null.",
+            "You wrote down, or worked out, the number that stands for no class yourself; it is handed in as null.",
             "the argument null, and a batch in which the last class does not occur",
-            (_dropped(to=lambda y, null: y.max() + 1), _dropped(to=lambda y, null: 10)),
+            (
+                _dropped(to=lambda y, null: y.max() + 1),
+                _dropped(to=lambda y, null: 10),
+                _dropped(to=lambda y, null: 2),
+            ),
         ),
         Mistake(
             "removed from the batch",

@@ -121,6 +121,7 @@ LABEL_CHANNELS = Exercise(
                 _channels(lambda y, classes: _hot(y + 1, classes)),
                 _channels(lambda y, classes: F.one_hot(y - 1, classes)),
                 _channels(lambda y, classes: F.one_hot(y + 1, classes)),
+                _channels(lambda y, classes: _hot((y - 1) % classes, classes)),
             ),
         ),
         Mistake(
@@ -136,6 +137,12 @@ LABEL_CHANNELS = Exercise(
             (_channels(lambda y, classes: _hot(y, classes).any(0).repeat(len(y), 1)),),
         ),
         Mistake(
+            "all planes",
+            "All planes of every picture are 1: which class it is can no longer be seen.",
+            "the second index with which you write into the planes: it chooses the class",
+            (_channels(lambda y, classes: torch.ones(len(y), classes)),),
+        ),
+        Mistake(
             "0 and 1 exchanged",
             "Your 0 and 1 are exchanged: the plane of the picture's own class has to be the one that is 1.",
             "how many planes of one picture are 1",
@@ -144,7 +151,7 @@ LABEL_CHANNELS = Exercise(
         Mistake(
             "the corner only",
             "Only the pixel in the corner is 1: a convolution that looks elsewhere would see no label.",
-            "the sum of a plane: scatter_ writes as many numbers as its index has entries",
+            "the sum of a plane; scatter_, if you use it, writes as many numbers as its index has entries",
             (_channels(tile=_corner),),
         ),
         Mistake(

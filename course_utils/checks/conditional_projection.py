@@ -32,6 +32,10 @@ def _matched(columns, join=_add):
     return lambda h, logit, table, y: join(logit, _sum_places(h) @ columns(table, y).T)
 
 
+def _rows_first(columns, join=_add):
+    return lambda h, logit, table, y: join(logit, columns(table, y) @ _sum_places(h).T)
+
+
 def _under(logit: Tensor, inner: Tensor) -> Tensor:
     return logit[:, None] + inner
 
@@ -92,8 +96,8 @@ PROJECTION_LOGIT = Exercise(
         ),
         Mistake(
             "not summed over channels",
-            "Your answer has the wrong shape or your code fails on it: the product still has one number for each "
-            "channel, and an inner product is a single number.",
+            "Your product still has one number for each channel, so that shapes do not fit: an inner product is a "
+            "single number.",
             "the shape of the product of table[y] and the features",
             (
                 _projected(reduce=lambda product: product, join=_under),
@@ -129,7 +133,13 @@ PROJECTION_LOGIT = Exercise(
             "You matched every picture with every label of the batch, a (B, B) matrix: picture i belongs to label i "
             "alone.",
             "the shape of your inner products: what a matrix product pairs",
-            (_matched(_row), _matched(_row, _under), _matched(_row, lambda logit, inner: logit + inner.sum(1))),
+            (
+                _matched(_row),
+                _matched(_row, _under),
+                _matched(_row, lambda logit, inner: logit + inner.sum(1)),
+                _rows_first(_row),
+                _rows_first(_row, _under),
+            ),
         ),
         Mistake(
             "column plus row",
@@ -187,7 +197,7 @@ PROJECTION_LOGIT = Exercise(
             ),
         ),
     ),
-    hint="a table of zeros has to give logit back; then try a picture of one place and one channel by hand",
+    hint="a table of zeros has to give logit back; then try two pictures of different classes, one place, one channel",
     tolerance=Tolerance(absolute=1e-4),  # each logit is compared by itself, and it is a sum in which terms cancel
 )
 
