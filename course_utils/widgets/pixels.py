@@ -35,7 +35,7 @@ class Pixels(anywidget.AnyWidget):
         """Send an image (3, H, W) in [-1, 1], values outside clipped, with its alt text."""
         data = ((viz.array(image).transpose(1, 2, 0) + 1) * 127.5).round().clip(0, 255).astype("uint8")
         with self.hold_sync():
-            self.value, self.alt = picture._png(data), alt
+            self.value, self.alt = picture.encode_png(data), alt
 
 
 def titled(title: str, pixels: Pixels) -> ui.VBox:
