@@ -198,11 +198,11 @@ def test_black_corners_and_their_cure():
 def test_each_picture_is_moved_by_whole_pixels_within_bounds():
     x = torch.zeros(400, 1, 15, 15)
     x[:, :, 7, 7] = 1
-    out = augment.turn_and_shift(x, 0, 3, "reflect", torch.Generator().manual_seed(0))
+    out = augment.warp(x, *augment.moves(400, 0, 3, torch.Generator().manual_seed(0)))
     at = torch.stack(out.flatten(1).max(1).indices.div(15, rounding_mode="floor").unique(return_counts=True))
     assert at[0].tolist() == list(range(4, 11)) and at[1].min() > 25, "seven rows, about equally often"
     assert (out.flatten(1).max(1).values > 0.999).all()
-    twice = augment.turn_and_shift(x, 0, 3, "reflect", torch.Generator().manual_seed(0))
+    twice = augment.warp(x, *augment.moves(400, 0, 3, torch.Generator().manual_seed(0)))
     assert torch.equal(out, twice)
 
 
@@ -244,6 +244,7 @@ def test_one_z_for_each_image_and_shards_make_up_the_batch():
     batch = whole(3)
     assert batch.eps.shape == (8, 4) and len(batch.eps.unique(dim=0)) == 8
     torch.testing.assert_close(batch.eps, torch.cat([half(3).eps for half in halves]))
+    torch.testing.assert_close(batch.x, torch.cat([half(3).x for half in halves]))
     assert not torch.equal(batch.eps, whole(4).eps)
 
 

@@ -34,11 +34,11 @@ def warp(x: Tensor, angle: Tensor, shift: Tensor, corners: str = "reflect") -> T
     return F.grid_sample(x + 1, grid, padding_mode="zeros", align_corners=False) - 1
 
 
-def turn_and_shift(x: Tensor, degrees: float, pixels: int, corners: str, generator: torch.Generator) -> Tensor:
-    """`warp` each picture by an angle uniform in +-degrees and whole pixels uniform in +-pixels.
+def moves(n: int, degrees: float, pixels: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return n angles, uniform in +-degrees and given in radians, (n,), and shifts by whole pixels in +-pixels, (n, 2).
 
     generator: on the CPU; it draws as much whatever the arguments are.
     """
-    angle = (2 * torch.rand(len(x), generator=generator) - 1) * math.radians(degrees)
-    shift = ((2 * torch.rand(len(x), 2, generator=generator) - 1) * (pixels + 0.5)).round().clamp(-pixels, pixels)
-    return warp(x, angle.to(x), shift.to(x), corners)
+    angle = (2 * torch.rand(n, generator=generator) - 1) * math.radians(degrees)
+    shift = ((2 * torch.rand(n, 2, generator=generator) - 1) * (pixels + 0.5)).round().clamp(-pixels, pixels)
+    return angle, shift

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -129,14 +128,15 @@ class VAEBatches(Pictures):
     def __init__(self, images: ImageSet, recipe: VAERecipe, device: torch.device, shard: tuple[int, int] = (0, 1)):
         super().__init__(images, recipe, shard)
         self.device, self.shape = device, recipe.network_config().latent_shape
-        self.moved = partial(augment.turn_and_shift, degrees=recipe.turn, pixels=recipe.shift, corners=recipe.corners)
 
     def __call__(self, step: int) -> VAEBatch:
         recipe = self.recipe
         x, _, generator = self.pictures(step)
         eps = torch.randn(recipe.batch_size, *self.shape, generator=generator)[self.mine]
         if recipe.turn or recipe.shift:
-            x = self.moved(x, generator=self.generator(3 * step + 2))
+            # drawn for the whole batch, then cut: each process moves its pictures as one process alone would
+            moves = augment.moves(recipe.batch_size, recipe.turn, recipe.shift, generator)
+            x = augment.warp(x, *(part[self.mine] for part in moves), recipe.corners)
         return VAEBatch(x.to(self.device), eps.to(self.device))
 
 
