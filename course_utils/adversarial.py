@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_utils.state import Player, RunState
-from course_utils.training import EMA, PRECISIONS, NonFiniteLossError
+from course_utils.training import EMA, NonFiniteLossError
 
 LOSSES = ("non_saturating", "saturating", "hinge", "relativistic")
 
@@ -160,27 +160,25 @@ def fit(
         raise ValueError(f"steps must be at least 1, got {steps}")
     if not min(lr) > 0:
         raise ValueError(f"the learning rates must be positive, got {lr}")
-    if precision not in PRECISIONS:
-        raise ValueError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
     _check(loss)
     g, d = (
-        Player(name, network, rate, betas, accelerator=accelerator)
+        Player(name, network, rate, betas, precision=precision, accelerator=accelerator)
         for name, network, rate in zip(("generator", "discriminator"), (generator, discriminator), lr, strict=True)
     )
     run = RunState([g, d], ema, state, columns=4, accelerator=accelerator)
     generator.train()
     discriminator.train()
 
-    def played(network: nn.Module, *inputs: Tensor) -> Tensor:
-        with torch.autocast(g.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-            out = network(*inputs)
+    def played(player: Player, *inputs: Tensor) -> Tensor:
+        with player.autocast():
+            out = player.model(*inputs)
         return out.float()  # losses and augmentation are small and want the digits
 
     def seen(x: Tensor, y: Tensor | None, noise: torch.Generator) -> Tensor:
         x = augment(x, noise) if augmented else x
         if input_noise:
             x = x + input_noise * torch.randn(x.shape, generator=noise).to(x.device)
-        return played(d.model, x) if y is None else played(d.model, x, y)
+        return played(d, x) if y is None else played(d, x, y)
 
     def turn(player: Player, value: Tensor, step: int) -> float:
         value, norm = player.gradients(value, None)
@@ -202,7 +200,7 @@ def fit(
             arguments = () if y is None else (y,)
 
             with torch.no_grad():
-                made = played(g.model, z[0], *arguments)
+                made = played(g, z[0], *arguments)
             made.requires_grad_(r2 > 0)
             x = x.detach().requires_grad_(r1 > 0)
             real, fake = seen(x, y, noise), seen(made, y, noise)
@@ -213,7 +211,7 @@ def fit(
             loss_d, means = turn(d, value, step), (real.mean().item(), fake.mean().item())
 
             discriminator.requires_grad_(False)
-            fake = seen(played(g.model, z[1], *arguments), y, noise)
+            fake = seen(played(g, z[1], *arguments), y, noise)
             with torch.no_grad():
                 real = seen(x.detach(), y, noise) if loss == "relativistic" else None
             loss_g = turn(g, generator_loss(loss, fake, real), step)

@@ -9,12 +9,15 @@ from torch import Tensor, nn
 
 from course_utils import checkpoints
 
+PRECISIONS = ("float32", "bfloat16")
+
 
 class Player:
     """A network and its AdamW optimiser. `model` is what computes: the network, or its wrapper for several processes.
 
     name: prefix of its entries in the state. lr: the learning rate to begin with; `step` may change it. betas: decay
-    rates of the optimiser's two moments. weight_decay: AdamW's.
+    rates of the optimiser's two moments. weight_decay: AdamW's. precision: one of PRECISIONS, what `autocast`
+    computes in. Raises ValueError for another.
     """
 
     def __init__(
@@ -24,8 +27,12 @@ class Player:
         lr: float,
         betas=(0.9, 0.999),
         weight_decay: float = 0.01,
+        precision: str = "float32",
         accelerator: Any = None,
     ):
+        if precision not in PRECISIONS:
+            raise ValueError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+        self.precision = precision
         self.name, self.network, self.lr = name, network, lr
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         self.device = self.parameters[0].device
@@ -36,6 +43,10 @@ class Player:
             self.model = accelerator.prepare_model(network)
             if self.model is not network and hasattr(network, "predicts"):  # the wrapper hides it
                 self.model.predicts = network.predicts
+
+    def autocast(self) -> torch.autocast:
+        """Return a context in which networks compute in this player's precision."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def gradients(self, value: Tensor, clip: float | None) -> tuple[float, float]:
         """Back-propagate; return the loss (mean over the processes) and the L2 norm of the gradient."""

@@ -16,8 +16,6 @@ from course_utils import checkpoints
 from course_utils.presets import preset
 from course_utils.state import Player, RunState
 
-PRECISIONS = ("float32", "bfloat16")
-
 
 class TrainStep(NamedTuple):
     """What one update did. seconds: since training began; examples_per_s: over the run so far."""
@@ -109,9 +107,7 @@ def fit(
         raise ValueError(f"steps must be at least 1, got {steps}")
     if not lr > 0:
         raise ValueError(f"lr must be positive, got {lr}")
-    if precision not in PRECISIONS:
-        raise ValueError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
-    player = Player("model", model, lr, weight_decay=weight_decay, accelerator=accelerator)
+    player = Player("model", model, lr, weight_decay=weight_decay, precision=precision, accelerator=accelerator)
     run = RunState([player], ema, state, columns=3, accelerator=accelerator)
     batch_of = data if callable(data) else lambda step: next(data)
     model.train()
@@ -120,7 +116,7 @@ def fit(
         for step in range(run.step + 1, steps + 1):
             now = lr * _ramp(step, steps, warmup, decay)
             batch = batch_of(step)
-            with torch.autocast(player.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+            with player.autocast():
                 value = loss(player.model, batch)
             value, norm = player.gradients(value, clip)
             if not (math.isfinite(value) and math.isfinite(norm)):

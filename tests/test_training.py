@@ -14,7 +14,7 @@ from functools import partial
 import pytest
 import torch
 
-from course_utils import checkpoints, recipes, schedules, train, training
+from course_utils import checkpoints, recipes, schedules, state, train, training
 from course_utils.data.images import ImageSet
 from course_utils.paths import CHECKOUT
 from course_utils.recipes import Recipe
@@ -194,7 +194,7 @@ def test_a_state_that_does_not_fit_is_refused(tmp_path):
     assert len(path.read_bytes()) == len(whole) // 2, "the damaged file must not be overwritten by an untrained run"
 
 
-@pytest.mark.parametrize("precision", training.PRECISIONS)
+@pytest.mark.parametrize("precision", state.PRECISIONS)
 def test_one_batch_can_be_learned_by_heart(precision):
     recipe = TINY.changed(lr=3e-3, precision=precision, flip=False)
     model, _, schedule = recipe.build()

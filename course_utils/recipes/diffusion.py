@@ -60,7 +60,10 @@ class Recipe(BaseRecipe):
     def batches(
         self, images: ImageSet, schedule: Schedule, shard: tuple[int, int] = (0, 1), model: nn.Module | None = None
     ) -> "Batches":
-        """Return the function from step number to batch; `shard` is (rank, number of processes)."""
+        """Return the function from step number to batch; `shard` is (rank, number of processes).
+
+        model: what is trained, for recipes whose batches depend on it.
+        """
         return Batches(images, self, schedule, shard)
 
     def loss(self, model: nn.Module, batch: "Batch", schedule: Schedule) -> Tensor:

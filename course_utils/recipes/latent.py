@@ -9,7 +9,7 @@ from course_utils import checkpoints, schedules
 from course_utils.data.images import ImageSet
 from course_utils.models.latent import LatentConfig, LatentDiffusion
 from course_utils.models.unet import UNetConfig
-from course_utils.models.vae import VAE
+from course_utils.models.vae import VAE, VAEConfig
 from course_utils.recipes.diffusion import Batches, Recipe
 from course_utils.schedules import Schedule
 from course_utils.training import EMA
@@ -34,7 +34,9 @@ class LatentRecipe(Recipe):
 
     def network_config(self) -> LatentConfig:
         """Return the configuration of the network; ValueError for what does not fit, errors of `checkpoints.load`."""
-        vae = self._vae().config
+        return self._config(self._vae().config)
+
+    def _config(self, vae: VAEConfig) -> LatentConfig:
         if vae.size != self.size:
             raise ValueError(f"{self.vae} works on {vae.size} pixels, the recipe on {self.size}")
         if self.network not in NETWORKS:
@@ -44,11 +46,12 @@ class LatentRecipe(Recipe):
 
     def build(self, device: torch.device | str = "cpu") -> tuple[LatentDiffusion, EMA, Schedule]:
         """Return the network with its trained VAE and an untrained denoiser, its average and the schedule."""
-        config = self.network_config()
+        vae = self._vae()
+        config = self._config(vae.config)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model = LatentDiffusion(config)
-        model.vae.load_state_dict(self._vae().state_dict())
+        model.vae.load_state_dict(vae.state_dict())
         model = model.to(device, memory_format=torch.channels_last)
         return model, EMA(model, self.ema), schedules.make(self.schedule, self.T).to(device)
 
