@@ -59,10 +59,10 @@ ablations: $(VENV)/base.stamp  ## retrain everything behind the ablation figures
 study: $(VENV)/base.stamp  ## retrain everything behind the comparisons of notebook 03 (an hour or two)
 	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.studies.networks
 
-conditioning: $(VENV)/base.stamp  ## measure everything behind notebook 04 anew (six hours; needs CIFAR-10)
+conditioning: $(VENV)/base.stamp  ## measure everything behind notebook 04 anew (hours; needs CIFAR-10)
 	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.studies.conditioning
 
-autoencoders: $(VENV)/base.stamp  ## measure everything behind notebook 05 anew (three hours; needs the cat faces)
+autoencoders: $(VENV)/base.stamp  ## measure everything behind notebook 05 anew (hours; needs the cat faces)
 	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.studies.autoencoders
 
 benchmarks: $(VENV)/all.stamp  ## measure the speed of drawing, widgets, training and sampling

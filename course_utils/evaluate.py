@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from course_utils.data import images, named
+from course_utils.data.levels import from_bytes
 from course_utils.metrics import features, protocol
 
 
@@ -61,7 +62,7 @@ def _side(file: Path) -> int:
 
 def _read(files: list[Path], size: int) -> Tensor:
     pixels = np.stack([images._read(file, None, size, "crop") for file in files])
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return from_bytes(torch.from_numpy(pixels).permute(0, 3, 1, 2))
 
 
 def evaluate(samples: str, reference: str, network: features.Network, **options) -> dict:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from course_utils import checkpoints, samplers, selfcheck
 from course_utils.checkpoints import Checkpoint
+from course_utils.data.levels import to_bytes
 from course_utils.samplers import Step
 from course_utils.schedules import Schedule
 
@@ -64,13 +65,12 @@ def one_step(model: nn.Module, n: int, y: Tensor | None = None, seed: int = 0, b
 
     model: a `Generator`, or a `VAE`, whose prior it draws from. y: (n,) labels, or None. Raises ValueError as these.
     """
-    weight, draw, made = next(model.parameters()), getattr(model, "decode", model), []
+    draw, made = getattr(model, "decode", model), []
     for start in range(0, n, batch_size):
         stop = min(start + batch_size, n)
-        like = weight.new_empty(stop - start, *shape_of(model))
-        z = samplers.randn_like(like, samplers.example_generators(seed, start, stop))
+        z = noise_from(model, samplers.example_generators(seed, start, stop))
         with torch.no_grad():
-            made.append((draw(z) if y is None else draw(z, y[start:stop].to(weight.device))).cpu())
+            made.append((draw(z) if y is None else draw(z, y[start:stop].to(z.device))).cpu())
     return torch.cat(made)
 
 
@@ -79,7 +79,7 @@ def labels(checkpoint: Checkpoint, names: str | None, n: int) -> Tensor | None:
 
     None for a checkpoint without classes. Raises ValueError for a class that it was not trained on, or has none of.
     """
-    known = checkpoint.card.get("classes", []) if getattr(checkpoint.model.config, "classes", 0) else []
+    known = _known(checkpoint)
     wanted = names.split("+") if names else known
     for name in wanted:
         if name not in known:
@@ -90,19 +90,27 @@ def labels(checkpoint: Checkpoint, names: str | None, n: int) -> Tensor | None:
 
 def classes(checkpoint: Checkpoint) -> list[str]:
     """Return the names of the classes that a checkpoint can be asked for; raises ValueError where it has none."""
-    names = checkpoint.card.get("classes", []) if getattr(checkpoint.model.config, "classes", 0) else []
-    if not names:
+    if not (names := _known(checkpoint)):
         raise ValueError(
             f"{checkpoint.name} was trained without classes: there is none to ask it for. Take a checkpoint whose "
             "recipe has classes"
         )
-    return list(names)
+    return names
+
+
+def _known(checkpoint: Checkpoint) -> list[str]:
+    # the card also names the classes of the pictures that a network without classes was trained on
+    return list(checkpoint.card.get("classes", [])) if getattr(checkpoint.model.config, "classes", 0) else []
+
+
+def noise_from(model: nn.Module, generators: list[torch.Generator]) -> Tensor:
+    """Return what a picture starts from, x_T or z, for each of the generators: (N, ...), on the model's device."""
+    return samplers.randn_like(next(model.parameters()).new_empty(len(generators), *shape_of(model)), generators)
 
 
 def noise(checkpoint: Checkpoint, n: int, seed: int) -> Tensor:
     """Return what n pictures start from in `images`: x_T, or z of a GAN; row i depends on seed and i alone."""
-    like = next(checkpoint.model.parameters()).new_empty(n, *shape_of(checkpoint.model))
-    return samplers.randn_like(like, samplers.example_generators(seed, 0, n))
+    return noise_from(checkpoint.model, samplers.example_generators(seed, 0, n))
 
 
 def chain(checkpoint: Checkpoint, noise: Tensor, y: Tensor | None, steps: int, scale: float) -> Iterator[Step]:
@@ -166,7 +174,7 @@ def save(pictures: Tensor, out: Path) -> None:
     if out.is_dir() and any(out.iterdir()):
         raise FileExistsError(f"{out} is not empty: name a new folder with --out")
     out.mkdir(parents=True, exist_ok=True)
-    pixels = ((pictures + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+    pixels = to_bytes(pictures).permute(0, 2, 3, 1)
     for i, picture in enumerate(pixels.numpy()):
         Image.fromarray(picture).save(out / f"{i:0{max(4, len(str(len(pixels))))}}.png")
 

@@ -18,6 +18,7 @@ from torchvision.datasets.utils import calculate_md5
 
 from course_utils import paths
 from course_utils.data import drawn
+from course_utils.data.levels import from_bytes, to_bytes
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SPLITS = {"train": 5000, "test": 1000}  # images of one class of CIFAR-10, so as many of a drawn one
@@ -52,7 +53,7 @@ class ImageSet:
 
     def __getitem__(self, index) -> tuple[Tensor, Tensor]:
         """Return float32 images in [-1, 1] and labels: one (3, S, S), or (B, 3, S, S) for a slice or index tensor."""
-        return self.pixels[index].float() / 127.5 - 1, self.labels[index]
+        return from_bytes(self.pixels[index]), self.labels[index]
 
     @property
     def images(self) -> Tensor:
@@ -239,7 +240,7 @@ def _stand_in(title, function, root, classes, split, n, size, seed, strict, view
     count = len(_choose(SPLITS[split] * len(classes), n, seed, name))
     own = 2 * seed + (split == "test")  # a seed of its own, so that test pictures do not repeat training pictures
     images, labels, _ = drawn.draw(count, kind=classes, size=size, seed=own, view=view)
-    pixels = ((images + 1) * 127.5).round().byte()  # 8 bits, as photographs have
+    pixels = to_bytes(images)  # 8 bits, as photographs have
     labels = torch.tensor([classes.index(drawn.CLASSES[label]) for label in labels])
     return ImageSet(pixels, labels, classes, f"{name} ({title} is not here)", False)
 

@@ -7,6 +7,7 @@ import torch
 
 from course_utils.data import drawn, images
 from course_utils.data.images import ImageSet
+from course_utils.data.levels import to_bytes
 
 SETS = ("cifar10", "faces", "drawn")
 EXAMPLES = (
@@ -68,7 +69,7 @@ def _drawn(classes: tuple[str, ...], size: int | None, n: int | None, split: str
     n = images.SPLITS[split] * len(classes) if n is None else n
     pixels, labels = [], []
     for part in _blocks(n, split, classes, usual if size is None else size, view):
-        pixels.append(((part.images + 1) * 127.5).round().byte())  # 8 bits, as photographs have
+        pixels.append(to_bytes(part.images))  # 8 bits, as photographs have
         labels.append(torch.tensor([classes.index(drawn.CLASSES[label]) for label in part.labels]))
     return ImageSet(torch.cat(pixels)[:n], torch.cat(labels)[:n], classes, name, False)
 
@@ -85,7 +86,7 @@ def _by_factors(kind: str, *factors: str, others: tuple[str, ...], size: int | N
     n = images.SPLITS[split] if n is None else n
     pixels, labels = [], []
     for part in _blocks(n, split, (kind,), 32 if size is None else size, "whole"):
-        pixels.append(((part.images + 1) * 127.5).round().byte())
+        pixels.append(to_bytes(part.images))
         label = torch.zeros_like(part.labels)
         for factor, words in zip(factors, options, strict=True):
             label = label * len(words) + part.factors[kind][factor]

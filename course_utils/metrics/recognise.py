@@ -55,7 +55,7 @@ def fit(features: Tensor, labels: Tensor, options, new_features: Tensor, new_lab
         )
     x = check(features)
     mean, std = x.mean(0), x.std(0).clamp(min=1e-6)
-    # features of a few thousand pictures in a thousand dimensions: a strong penalty loses nothing and does not overfit
+    # a strong penalty: there are hardly more pictures than features
     model = LogisticRegression(C=0.01, max_iter=1000).fit(((x - mean) / std).numpy(), labels.cpu().numpy())
     coef, intercept = model.coef_, model.intercept_
     if len(options) == 2:  # scikit-learn keeps one row then

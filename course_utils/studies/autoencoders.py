@@ -14,6 +14,7 @@ from torch import Tensor
 
 from course_utils import elbo, metrics, sample, training
 from course_utils.data.images import ImageSet
+from course_utils.data.levels import to_bytes
 from course_utils.models.vae import VAE
 from course_utils.recipes import VAERecipe
 from course_utils.studies import store
@@ -94,9 +95,9 @@ def measure(recipe: VAERecipe, tools) -> store.Found:
     x_hat = out["x_hat"].clamp(-1, 1)
     made = sample.one_step(ema.model, N)
     used = elbo.kl(out["mu"], out["logvar"]).mean(0)
-    tensors = {"curve": torch.tensor(curve), "used": used, "samples": _bytes(made[:SHOWN])}
+    tensors = {"curve": torch.tensor(curve), "used": used, "samples": to_bytes(made[:SHOWN])}
     if not test.real:  # of photographs not even a soft copy goes into the repository
-        tensors["reconstructed"] = _bytes(x_hat[:SHOWN])
+        tensors["reconstructed"] = to_bytes(x_hat[:SHOWN])
     strangers = looked[1].roll(1, 0)
     facts = {
         "scores": metrics.score(made, reference, network),
@@ -130,10 +131,6 @@ def errors(model: VAE, x: Tensor, seed: int = 0) -> tuple[float, float]:
         error = 0.5 * (batch.to(device) - out.x_hat).square().flatten(1).sum(1)
         found.append(torch.stack([error, elbo.kl(out.mu, out.logvar).flatten(1).sum(1)], 1).cpu())
     return tuple(torch.cat(found).mean(0).tolist())
-
-
-def _bytes(pictures: Tensor) -> Tensor:
-    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().byte()
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from course_utils import checkpoints, metrics, recipes, sample, training
 from course_utils.data import drawn
+from course_utils.data.levels import to_bytes
 from course_utils.data.named import named_set
 from course_utils.metrics.recognise import Recogniser
 from course_utils.recipes import BaseRecipe
@@ -119,7 +120,7 @@ def trained(recipe: BaseRecipe, parts: tuple[float, ...], judge, kind: str) -> s
             for k, name in enumerate(classes):
                 made = generate(ema.model, schedule, k if recipe.classes else None)
                 scores[name].append(judge(kind).scores(made, name))
-                pictures.append(_bytes(made[:SHOWN]))
+                pictures.append(to_bytes(made[:SHOWN]))
             paused += time.perf_counter() - began
     minutes = round((record.seconds - paused) / 60, 2)
     return {"pictures": torch.stack(pictures)}, {"scores": scores, "minutes": minutes}
@@ -143,7 +144,7 @@ def guided(name: str, scale: float, interval, judge, kind: str) -> store.Found:
     for k, wanted in enumerate(checkpoint.card["classes"]):
         made = generate(checkpoint.model, checkpoint.schedule, k, guidance=scale, interval=interval)
         scores[wanted] = judge(kind).scores(made, wanted)
-        pictures.append(_bytes(made[:SHOWN]))
+        pictures.append(to_bytes(made[:SHOWN]))
     return {"pictures": torch.stack(pictures)}, {"scores": scores}
 
 
@@ -166,7 +167,7 @@ def attributes(scale: float, judge) -> store.Found:
         rows = asked.get(factor, torch.zeros(N, dtype=torch.long))
         table = (rows * width + tell(features)).bincount(minlength=width * (width if factor in asked else 1))
         seen[factor] = table.view(-1, width).tolist()
-    shown = _bytes(made[: len(checkpoint.card["classes"]) * 2])
+    shown = to_bytes(made[: len(checkpoint.card["classes"]) * 2])
     return {"pictures": shown}, {"seen": seen, "scores": metrics.score(features, reference, judge("drawn").network)}
 
 
@@ -195,10 +196,6 @@ def kept(tellers: list[Recogniser]) -> store.Found:
         f"bias{k}": r.bias for k, r in enumerate(tellers)
     }
     return tensors, {"recognisers": [{"options": list(r.options), "accuracy": r.accuracy} for r in tellers]}
-
-
-def _bytes(pictures: Tensor) -> Tensor:
-    return ((pictures + 1) * 127.5).round().byte()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from course_utils.metrics.recognise import Recogniser
 
 CLASSES = ("cat", "frog")
 FITTED = 1000  # training pictures of each class that a recogniser is fitted to
-FACTORS = ("pose", "fur", "pattern", "ears", "background")  # of drawn cats; a linear classifier tells these apart
+FACTORS = ("pose", "fur", "pattern", "ears", "background")  # of drawn cats, whose recognisers are fitted
 
 
 class Judge:

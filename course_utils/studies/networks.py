@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from course_utils import metrics, sample, training
+from course_utils.data.levels import from_bytes, to_bytes
 from course_utils.metrics.features import Network
 from course_utils.recipes import Recipe
 from course_utils.schedules import Schedule
@@ -70,7 +71,7 @@ def load(path: Path | None = None) -> tuple[dict[str, Result], dict[str, float]]
     results = {}
     for name in VARIANTS:
         tensors, about = found[name]
-        pictures, last = (tensors[part].float() / 127.5 - 1 for part in ("pictures", "last"))
+        pictures, last = (from_bytes(tensors[part]) for part in ("pictures", "last"))
         kept = about["along"], about["minutes"], about["parameters"]
         results[name] = Result(about["scores"], pictures, last, tensors["losses"], *kept)
     return results, found["floor"][1]["scores"]
@@ -116,7 +117,7 @@ def measure(recipe: Recipe, reference: Tensor, network: Network, along: tuple[fl
     for kind, weights in zip(WEIGHTS, (ema.model, model.eval()), strict=True):
         made = generate(weights, schedule, N)
         scores[kind] = metrics.score(made, reference, network)
-        tensors["pictures" if kind == "average" else kind] = ((made[:SHOWN] + 1) * 127.5).round().byte()
+        tensors["pictures" if kind == "average" else kind] = to_bytes(made[:SHOWN])
     facts = {
         "scores": scores,
         "along": scored,

@@ -46,7 +46,7 @@ def _slider(options: Sequence, value: float, description: str, width: int) -> ui
     )
 
 
-class _Explorer(ui.VBox):
+class _Explorer(images.Drawer):
     """What both have: scale, steps, seed, a button, numbers, and a picture that shows how the sampler gets on.
 
     choices: the widgets that choose classes. content: what the picture holds, for its alt text. lines: of captions.
@@ -94,14 +94,6 @@ class _Explorer(ui.VBox):
     def _asked(self) -> tuple[Tensor, Tensor | None, str, list[str]]:
         """Return what the controls ask for: noise, y, the classes in words, and a caption for each column."""
         raise NotImplementedError
-
-    @told
-    def _draw(self, _=None) -> None:
-        self.button.disabled = True
-        try:
-            self._run()
-        finally:
-            self.button.disabled = False
 
     def _run(self) -> None:
         began = shown = time.perf_counter()

@@ -12,7 +12,7 @@ from matplotlib.image import AxesImage
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from course_utils import diffusion, samplers, schedules, viz
+from course_utils import diffusion, sample, samplers, schedules, viz
 from course_utils.checkpoints import Checkpoint
 from course_utils.samplers import Step
 from course_utils.widgets.explorers import CHAINS
@@ -144,16 +144,26 @@ def draw(
     eta: for ddim alone. Picture i depends on seed and i alone, and is the same as `sample.images` makes it.
     Raises ValueError as the samplers.
     """
-    config, schedule = checkpoint.model.config, checkpoint.schedule
     generators = samplers.example_generators(seed, 0, n)
-    x_T = samplers.randn_like(schedule.beta.new_empty(n, config.channels, config.size, config.size), generators)
+    x_T = sample.noise_from(checkpoint.model, generators)
     options = {"eta": eta} if sampler == "ddim" else {"spacing": "lambda"}
-    return samplers.SAMPLERS[sampler](
-        checkpoint.model, schedule, x_T, steps=steps, clip=True, generator=generators, **options
-    )
+    options |= {"steps": steps, "clip": True, "generator": generators}
+    return samplers.SAMPLERS[sampler](checkpoint.model, checkpoint.schedule, x_T, **options)
 
 
-class SamplerExplorer(ui.VBox):
+class Drawer(ui.VBox):
+    """What explorers with a `button` that draws share: it is off while `_run` works, and errors are told."""
+
+    @told
+    def _draw(self, _=None) -> None:
+        self.button.disabled = True
+        try:
+            self._run()
+        finally:
+            self.button.disabled = False
+
+
+class SamplerExplorer(Drawer):
     """See `sampler_explorer`; attributes: sampler, steps, eta, seed, button, picture, numbers, samples."""
 
     def __init__(self, checkpoint: Checkpoint, n: int = 64):
@@ -199,20 +209,9 @@ class SamplerExplorer(ui.VBox):
     def _change_sampler(self, _=None) -> None:
         self.eta.disabled = self.sampler.value != "ddim"  # DPM-Solver++ is deterministic
 
-    @told
-    def _draw(self, _=None) -> None:
-        self.button.disabled = True
-        try:
-            self._run()
-        finally:
-            self.button.disabled = False
-
     def _run(self) -> None:
-        sampler, steps, eta = (
-            self.sampler.value,
-            self.steps.value,
-            self.eta.value if self.sampler.value == "ddim" else 0,
-        )
+        sampler, steps = self.sampler.value, self.steps.value
+        eta = self.eta.value if sampler == "ddim" else 0
         how = f"{self.sampler.label}, {steps} steps" + (f", η = {eta:.1f}" if eta else "") + f", seed {self.seed.value}"
         began = shown = time.perf_counter()
         for k, step in enumerate(draw(self._checkpoint, sampler, steps, eta, self.seed.value, self._n)):

@@ -10,13 +10,14 @@ from ipywidgets.widgets.trait_types import CByteMemoryView
 from torch import Tensor
 
 from course_utils import viz
+from course_utils.data.levels import to_bytes
 from course_utils.widgets import picture
 
 
 class Pixels(anywidget.AnyWidget):
     """An <img> of an image, a PNG byte for each of its numbers, shown `width` CSS pixels wide, with alt text.
 
-    It takes a millisecond or two where a `Picture` takes fifty, and holds no text: see `titled`.
+    Its PNG has a pixel for each of the image's, so there is little to draw and encode; it holds no text: see `titled`.
     """
 
     _esm = Path(picture.__file__).with_name("picture.js")
@@ -33,7 +34,7 @@ class Pixels(anywidget.AnyWidget):
 
     def show(self, image: Tensor, alt: str) -> None:
         """Send an image (3, H, W) in [-1, 1], values outside clipped, with its alt text."""
-        data = ((viz.array(image).transpose(1, 2, 0) + 1) * 127.5).round().clip(0, 255).astype("uint8")
+        data = viz.array(to_bytes(image)).transpose(1, 2, 0)
         with self.hold_sync():
             self.value, self.alt = picture.encode_png(data), alt
 

@@ -10,6 +10,7 @@ import ipywidgets as ui
 import torch
 from torch import Tensor
 
+from course_utils.data.levels import from_bytes
 from course_utils.widgets.images import WIDE, tiles, told
 from course_utils.widgets.picture import WIDTH
 from course_utils.widgets.pixels import Pixels, beside, titled
@@ -23,7 +24,7 @@ def _batch(pictures: Any, what: str) -> Tensor:
     pictures = torch.as_tensor(pictures)
     if pictures.ndim != 4 or pictures.shape[1] != 3 or len(pictures) == 0:
         raise ValueError(f"{what} must have shape (N, 3, S, S), got {tuple(pictures.shape)}")
-    return pictures.float() / 127.5 - 1 if pictures.dtype == torch.uint8 else pictures.float()
+    return from_bytes(pictures) if pictures.dtype == torch.uint8 else pictures.float()
 
 
 def _checked(stored: Mapping[float, Mapping[str, Any]]) -> dict[float, dict[str, Tensor]]:
