@@ -142,9 +142,10 @@ def test_the_judge_tells_drawn_cats_from_frogs_and_knows_their_floor(quick_judge
         quick_judge("cifar10").attributes()
 
 
-@pytest.mark.parametrize("name", ["drawn cats, 500 of each, seed 1", "drawn cats and frogs, 500 of each, seed 0"])
+@pytest.mark.parametrize("name", ["cifar10 cats, 500 of each, seed 1", "cifar10 cats and frogs, 500 of each, seed 0"])
 def test_one_class_or_two_is_scored_half_way_and_at_the_end(name, quick_judge, few_pictures):
     recipe = conditioning.RUNS[name].changed(network="tiny-half", steps=4, batch_size=4, warmup=1, per_class=0)
+    recipe = recipe.changed(data=recipe.data.replace("cifar10", "drawn"))
     tensors, facts = conditioning.trained(recipe, (0.5, 1.0), quick_judge, "drawn")
     classes = conditioning.classes_of(recipe)
     assert set(facts["scores"]) == set(classes) and all(len(both) == 2 for both in facts["scores"].values())
