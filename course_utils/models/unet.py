@@ -224,16 +224,23 @@ def adapt(weights: dict[str, Tensor], before: UNetConfig, after: UNetConfig) -> 
 
     Pixels and patch must grow by the same factor f. On a picture whose f x f blocks are of one colour, the new network
     then answers what the old one does on the smaller picture, every pixel f x f times; it learns the finer details from
-    there. Classes start as "no class". Raises ValueError naming a field that differs otherwise.
+    there. Equally many classes are kept, and others start as "no class". Raises ValueError naming a field that differs
+    otherwise.
     """
     factor = after.patch // before.patch
     fits = replace(before, size=before.size * factor, patch=before.patch * factor, classes=after.classes, T=after.T)
     for field in fields(UNetConfig):
         if (new := getattr(after, field.name)) != (old := getattr(fits, field.name)):
             raise ValueError(f"{field.name} = {new} cannot start from a network that needs {field.name} = {old}")
-    weights = {name: value for name, value in weights.items() if not name.startswith("classes.")}
+    weights = dict(weights)
+    table = weights.pop("classes.weight", torch.zeros(1, 2 * before.width))
+    # what is added for "no class" moves into the time's part, so that a network without classes has it too
+    weights["embed.2.bias"] = weights["embed.2.bias"] + table[-1]
     if after.classes:
-        weights["classes.weight"] = torch.zeros(after.classes + 1, 2 * after.width)
+        kept = (
+            table - table[-1] if after.classes == before.classes else table.new_zeros(after.classes + 1, len(table[0]))
+        )
+        weights["classes.weight"] = kept
 
     def blocks(x: Tensor) -> Tensor:  # one entry per pixel of a patch -> the same for f x f pixels
         x = x.reshape(before.channels, before.patch, before.patch, *x.shape[1:])
