@@ -53,7 +53,7 @@ GANS: dict[str, BaseRecipe] = {
         ("modern, projection", _GAN),
     )
 }
-GUIDED = {"catfrog32": "cifar10", "drawn-catfrog32": "drawn"}  # checkpoints by the data that they are scored on
+GUIDED = "catfrog32"
 ATTRIBUTES = "drawn-attributes32"
 ASKED = ("pose", "fur")  # what its labels name
 
@@ -79,10 +79,10 @@ def jobs(device: str = "cpu") -> dict[str, store.Job]:
         parts = (1.0,) if name in GANS else (0.5, 1.0)
         kind = recipe.data.partition(":")[0]
         made[name] = store.Job({"recipe": recipe, "n": N}, partial(trained, recipe, parts, judge, kind))
-    for name, kind in GUIDED.items():
-        for scale, interval in [*((scale, None) for scale in SCALES), INTERVAL]:
-            spec = {"sha256": digest(name), "scale": scale, "interval": interval and list(interval), "n": N}
-            made[guidance(name, scale, interval)] = store.Job(spec, partial(guided, name, scale, interval, judge, kind))
+    for scale, interval in [*((scale, None) for scale in SCALES), INTERVAL]:
+        spec = {"sha256": digest(GUIDED), "scale": scale, "interval": interval and list(interval), "n": N}
+        work = partial(guided, GUIDED, scale, interval, judge, "cifar10")
+        made[guidance(GUIDED, scale, interval)] = store.Job(spec, work)
     for scale in SCALES:
         spec = {"sha256": digest(ATTRIBUTES), "scale": scale, "n": N}
         made[guidance(ATTRIBUTES, scale)] = store.Job(spec, partial(attributes, scale, judge))
