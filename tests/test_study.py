@@ -154,7 +154,7 @@ def test_one_class_or_two_is_scored_half_way_and_at_the_end(name, quick_judge, f
 
 
 def test_a_gan_is_asked_for_both_classes(quick_judge, few_pictures):
-    recipe = conditioning.GANS["GAN modern, projection, seed 0"].changed(width=8, steps=2, batch_size=4)
+    recipe = conditioning.GANS["GAN projection, averaged, seed 0"].changed(width=8, steps=2, batch_size=4)
     tensors, facts = conditioning.trained(recipe, (1.0,), quick_judge, "drawn")
     assert set(facts["scores"]) == {"cat", "frog"} and tensors["pictures"].shape == (2, 3, 3, 32, 32)
 

@@ -42,15 +42,15 @@ RUNS: dict[str, BaseRecipe] = {
     for seed in SEEDS
     for arm, data, classes in (("cats", "cat", 0), ("cats and frogs", "cat+frog", 2))
 }
-# ways to tell a GAN the class, half as wide as the recipes that ship
-_GAN = recipes.get("drawn-catfrog32-gan").changed(width=32, steps=2000)
+# ways to tell a GAN the class, each with one change more, half as wide as the recipes that ship
+_TILED = recipes.get("drawn-catfrog32-gan-tiled").changed(width=32, steps=2000)
 GANS: dict[str, BaseRecipe] = {
-    f"GAN {way}, seed {seed}": recipe.changed(width=32, steps=2000, seed=seed)
+    f"GAN {way}, seed {seed}": _TILED.changed(**change, seed=seed)
     for seed in SEEDS
-    for way, recipe in (
-        ("as the sources", recipes.get("drawn-catfrog32-gan-tiled")),
-        ("modern, tiled", _GAN.changed(conditioning="tiled")),
-        ("modern, projection", _GAN),
+    for way, change in (
+        ("as the sources", {}),
+        ("projection", {"conditioning": "projection"}),
+        ("projection, averaged", {"conditioning": "projection", "ema": 0.999}),
     )
 }
 GUIDED = "catfrog32"
