@@ -119,7 +119,7 @@ RECIPES: dict[str, GANRecipe] = {
     "dcgan-cats32-smoothed": _SOURCES.changed(target_real=0.9, target_fake=0.1, input_noise=0.1),
     "dcgan-cats32-regularised": _REGULARISED,
     "catfrog32-gan-tiled": _SOURCES.changed(**_PAIR),
-    "catfrog32-gan": GANRecipe(**_PAIR),
+    "catfrog32-gan": GANRecipe(width=48, **_PAIR),
     "drawn-catfrog32-gan-tiled": _SOURCES.changed(**_DRAWN),
-    "drawn-catfrog32-gan": GANRecipe(**_DRAWN),
+    "drawn-catfrog32-gan": GANRecipe(width=48, **_DRAWN),
 }
