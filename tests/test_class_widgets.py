@@ -107,7 +107,7 @@ def test_class_explorer_draws_the_pictures_of_sample_images(checkpoint, chosen, 
 def test_class_explorer_draws_whenever_a_control_changes(checkpoint):
     explorer = widgets.class_explorer(checkpoint, n=4)
     assert explorer.samples is None and "nothing has been drawn" in explorer.picture.alt
-    assert explorer.scale.value == 1 and explorer.steps.value == 15
+    assert explorer.scale.value == 1 and explorer.steps.value == 10
     seen, pictures = [explorer.picture.alt], [bytes(explorer.picture.value)]
     changes = [("steps", 2), ("scale", 3.0), ("class_", "frog"), ("seed", 5), ("class_", core.NO_CLASS), ("seed", 0)]
     for control, value in changes:
@@ -185,9 +185,9 @@ def test_a_gan_has_classes_but_no_guidance(gan):
 
 
 def test_what_goes_wrong_is_said(checkpoint, monkeypatch):
-    explorer = widgets.class_explorer(checkpoint._replace(schedule=schedules.cosine(10)), n=2)
-    explorer.button.click()  # 15 steps on a chain of 10
-    assert "steps must lie in 1..10" in text(explorer) and "alert" in explorer.numbers.value
+    explorer = widgets.class_explorer(checkpoint._replace(schedule=schedules.cosine(9)), n=2)
+    explorer.button.click()  # 10 steps on a chain of 9
+    assert "steps must lie in 1..9" in text(explorer) and "alert" in explorer.numbers.value
     assert not explorer.button.disabled and explorer.samples is None
     explorer.steps.value = 2
     assert explorer.samples is not None and "alert" not in explorer.numbers.value
