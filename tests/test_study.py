@@ -169,6 +169,19 @@ def conditional(classes: int) -> checkpoints.Checkpoint:
     return checkpoints.Checkpoint("made-up", model.eval().requires_grad_(False), schedules.cosine(20), card)
 
 
+def test_what_is_stored_for_notebook_04_belongs_to_the_checkpoints_that_ship():
+    found = conditioning.load()
+    floors = {name: found[f"cifar10 {name}, floor"][1]["scores"]["fd"] for name in judge.CLASSES}
+    for scale in conditioning.SCALES:
+        tensors, facts = found[conditioning.guidance("catfrog32", scale)]
+        assert tensors["pictures"].shape == (2, conditioning.SHOWN, 3, 32, 32)
+        assert all(facts["scores"][name]["fd"] > floors[name] > 0 for name in judge.CLASSES)
+    for name in (*conditioning.RUNS, *conditioning.GANS):
+        assert all(score["n"] == conditioning.N for part in found[name][1]["scores"].values() for score in part)
+    (teller,) = conditioning.recognisers(found["cifar10 recogniser"])
+    assert teller.options == judge.CLASSES and 0.5 < teller.accuracy < 1
+
+
 def test_guidance_is_scored_class_by_class(quick_judge, monkeypatch):
     monkeypatch.setattr(checkpoints, "load", lambda *a: conditional(2)._replace(card={"classes": ["cat", "frog"]}))
     scales = {}
@@ -224,7 +237,7 @@ def test_every_job_has_a_definition_of_its_own_that_can_be_stored():
         for name, job in jobs.items()
         if "scale" in job.spec or "recipe" in job.spec
     ]
-    assert len(texts) == len(set(texts)) > 40 or checkpoints.names().get("drawn-catfrog32") is None
+    assert len(texts) == len(set(texts)) > 30
 
 
 # ---- notebook 05

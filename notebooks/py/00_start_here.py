@@ -103,7 +103,7 @@ viz.show(
 # | ✅ | [01 · Toy diffusion](01_toy_diffusion.ipynb) | a complete diffusion model on points in the plane; eight ablations; draw your own data set |
 # | ✅ | [02 · DDPM derivation](02_ddpm_derivation.ipynb) | from a chain of Gaussians to the training loss, every line checked by numbers |
 # | ✅ | [03 · CIFAR-10 cats](03_cifar10_cats.ipynb) | the same on pictures: U-Net, schedules, samplers; is it memorising? |
-# | ⏳ | 04 · Conditional generation | cats *or* frogs, on demand: labels and guidance |
+# | ✅ | [04 · Conditional generation](04_conditional_generation.ipynb) | cats *or* frogs, on demand: labels, guidance and its price |
 # | ⏳ | 05 · VAE | variational autoencoders, and diffusion in their latent space |
 # | ⏳ | 06 · DCGAN | two networks at war |
 # | ⏳ | 07 · FID study | how good is it? What scores see and what they miss |
