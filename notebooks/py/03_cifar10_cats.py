@@ -309,7 +309,6 @@ viz.rows(
 )
 
 # %% [markdown]
-# <!-- conclusion: checkpoints -->
 # No picture above was ever taken or drawn: all are samples. *Look for:* the order in which things come right: colours and light first, then fur and pose, eyes
 # last. The drawn cats got there, and the faces, which all look into the camera, nearly. Whole cats are far more varied: here and there a face with ears looks out of the fur, and much is only a mood of a cat.
 # *And:* the linear schedule, trained on from the other's weights, draws the same cats from the same noise (Section 7.1 returns to this).
@@ -404,7 +403,6 @@ print("FD (EfficientNet-Lite0); each against the test pictures of its own set")
 assert all(card["scores"]["fd"] > card["scores"]["floor"]["fd"] for card in cards.values())
 
 # %% [markdown]
-# <!-- conclusion: scores -->
 # A ladder for the cats, measured on real photographs (`course_utils.metrics.protocol` tells how): against the 1,000 test cats of CIFAR-10, training
 # cats score 31, *dogs* 58 and *frogs* 84.
 #
@@ -498,7 +496,6 @@ for name, result in results.items():
         print(f"{name:16s} {gap:+5.0f} from the mean of the three = {abs(gap) / ruler:4.1f} rulers")
 
 # %% [markdown]
-# <!-- conclusion: seeds -->
 # **What it shows.** The range over three seeds is our **ruler**. A gap of one ruler is what luck alone produces; one of several is worth a thought. (Three runs give a rough ruler. To conclude anything firmly, train each variant with
 # several seeds, tune the learning rate for each, train until the scores stop falling, and score 10,000 samples.)
 #
@@ -513,7 +510,6 @@ for name, result in results.items():
 compare(baseline, "linear schedule", "T = 500", "T = 1500")
 
 # %% [markdown]
-# <!-- conclusion: schedule -->
 # **What it shows.** Cosine spends more training examples on levels where something can be learned, so one expects it
 # ahead early on. It is, by about two rulers: a hint, and it agrees with the sources' table.
 #
@@ -530,7 +526,6 @@ print(f"attention holds {100 * share:.0f}% of the weights of the baseline")
 assert results["plain convnet"].parameters > results[baseline].parameters
 
 # %% [markdown]
-# <!-- conclusion: network -->
 # **What it shows.** (`three levels` stands for their `3xBlocks`, the baseline for `2xUD`, `half channels` for `2xUD half channels`.) A third level or no attention makes no difference that the ruler could tell: at 8 × 8, convolutions on top of each other see most of the cat
 # anyhow. Half the channels cost three rulers. And the plain convnet, which was meant to lose, has one of the **best scores**, with cats blurrier than all but those of 7.6: here FD preferred a soft cat to a crisp one with
 # flaws. That it keeps up has to do, we guess, with what we ask for: $x_0$, a picture of plain areas, passes through its coarse middle well enough. Noise would not. Ask it for $\epsilon$ and see:
@@ -551,7 +546,6 @@ for t in (100, 500, 900, 990):
     print(f"  t = {t}: {0.01:.3f} if it is x_0, {0.01 * s:.3f} if it is v, {0.01 * s / a:.3f} if it is eps")
 
 # %% [markdown]
-# <!-- conclusion: x_0, v or eps -->
 # **What it shows.** Of three answers that carry the same information, and are judged by the same loss, $x_0$ is learned fastest here, then $v$, then $\epsilon$, by about two and four rulers. One reason is in the numbers above: an error in $\hat\epsilon$ near $t = T$ is blown up when $\hat x_0$ is solved for (the trap of notebook 01), and clipping to $[-1, 1]$ hides
 # the worst of it. The other two divide by nothing. Another, we guess: a narrow network on patches must carry every grain of noise from its input to its output to answer
 # with $\epsilon$ or, at small $t$, with $v$; for $x_0$ it may keep what is smooth. Look at the backdrops: their grain is what a score sees, though the cats on them are well drawn. Both count most early in training, where we are: published models that answer with $\epsilon$ are excellent after a thousand times as many pictures.
@@ -573,7 +567,6 @@ better = [name for name, r in results.items() if r.scores["average"]["fd"] < r.s
 print(f"the average has the lower FD in {len(better)} of {len(results)} runs: {', '.join(better)}")
 
 # %% [markdown]
-# <!-- conclusion: EMA -->
 # **What it shows.** The last weights jitter with every batch, the average does not. This is a comparison *within* each run, repeated in all of them, so
 # it says more than the others do. The average wins more often than it loses, mostly by less than the ruler, and by far in one run. In runs as short as these it still remembers a network that knew less, which costs part of what its calm brings.
 # Its decay here is 0.99, the memory of about 100 steps; the shipped checkpoints have 0.9995.
@@ -641,7 +634,6 @@ print(
 assert times > choose(ci=0, lecture=1.3, full=1.3)
 
 # %% [markdown]
-# <!-- conclusion: one t per batch -->
 # **What it shows.** Such bugs live long because nothing is *wrong*: the target is right, only the batch is, in
 # effect, much smaller. The loss falls, and the samples are smears where the others are cats: one would blame the network, or train for longer. Plot single steps of
 # the loss, not their running mean, and compare their jitter with what batches of that size should have.
@@ -677,7 +669,6 @@ print(f"{100 * fallen:.0f}% of the whole fall of the loss happens in the first t
 assert fallen > 0.5
 
 # %% [markdown]
-# <!-- conclusion: loss -->
 # **What it shows.** Most of the fall happens early, when the samples are still blobs. All that makes a cat hides
 # in the flat part of the curve. The reason: averaged over $t$, the loss consists mostly of what *cannot* be predicted (its floor, notebook 01), and details are a tiny
 # share of the pixels' variance.
@@ -727,7 +718,6 @@ print(
 assert of_samples.min() > 0.1 * of_test.median()  # a copy would be at distance 0
 
 # %% [markdown]
-# <!-- conclusion: memorising -->
 # **What it shows.** A copy would lie at distance 0, none does. If samples were copies with blemishes, they would lie *nearer* to the
 # training set than new pictures do; they lie further away. That is no sign of copying, and it is a sign that they are not as good as real pictures: far from the training set is no proof of
 # imagination. Look at the control: with drawn cats even new pictures have near-twins in the training set, so twins alone prove nothing. (A few samples are a weak test for rare copies: `COURSE_PRESET=full` takes 200.)

@@ -325,7 +325,6 @@ for name in CLASSES:
         print(f"{text}, called right {100 * one['called']:.0f}%")
 
 # %% [markdown]
-# <!-- conclusion: trade -->
 # - *Called right* climbs to 100%, and passes real photographs at 2. That is no merit: one real photograph in eleven is not recognised, and a faithful model would draw such pictures too.
 # - *FD* has its best scale, and not the same one for both: cats are best without guidance, at 1; frogs gain until 2. At 5 both score worse than with no class at all.
 # - *Recall*, the share of real pictures that the samples reach, pays, but late: frogs keep a quarter up to 2 and half of that at 5. Precision hardly moves from 1 on.
@@ -387,9 +386,8 @@ for s, about in counted.items():
 print("there are" + " " * 16 + "".join(f"{len(drawn.FACTORS['cat'][factor]):14d}" for factor in others))
 
 # %% [markdown]
-# <!-- conclusion: attributes -->
 # At $s = 1$ four in five furs are as asked (chance: one in five), and half of the poses (chance: a third). Colour fills many pixels in the same way; a pose is where things *are*, and
-# such things are learned later. Guidance nearly perfects the fur and helps the pose. But even at 5 a quarter of the poses is wrong, and FD has risen by 40%.
+# such things seem to be learned later. Guidance nearly perfects the fur and helps the pose. But even at 5 a quarter of the poses is wrong, and FD has risen by 40%.
 #
 # The right half of the table is what no score of a photograph tells: nothing was asked about pattern, ears and background, so all options should stay in use. From 2 on the patterns slowly narrow; ears and backgrounds never
 # do. (Counted over all wishes together: a pattern that goes with *one* fur only would not show.)
@@ -436,7 +434,6 @@ print(
 widgets.morph_explorer(conditional)
 
 # %% [markdown]
-# <!-- conclusion: morph -->
 # In pixels there is no flip: the four steps of a row are nearly equal. The recogniser changes its mind at another place in every row, early, late or never, and only its mean runs evenly. (That starts well above 0 and ends below 1, since at
 # $s = 1$ one picture in five is not called right.) To the eye, the pictures on the way are no worse than those at the ends, although the network was never asked for one: the table is a space, of which training used three points.
 #
@@ -477,7 +474,6 @@ for cats in (5000, 500):
     print(f"{cats:7,}   {text}   {gaps}")
 
 # %% [markdown]
-# <!-- conclusion: two classes -->
 # Both rows say the same.
 #
 # - **At equal cats seen**, which is what the sources compared (they counted epochs), the second class seems to help: by 5, in four of six pairs of runs. With three seeds that is about one and a half standard errors: a hint, and
@@ -548,7 +544,6 @@ for c in (gan, conditional):
     )
 
 # %% [markdown]
-# <!-- conclusion: GAN -->
 # The projection wins with every seed, by 25 for cats and by 70 for frogs on average, and the eye agrees: its frogs are clean, and its cats have heads and ears where the tiled GAN has smears. The mean of the weights adds a little for frogs, and nothing for cats. All are far from real drawings after so short a training.
 #
 # Do not trust the last column. The recogniser, right on all clean drawings, calls nearly everything here a cat, frogs included. Noise like this was not in what it was fitted to, and outside of that its word is worth nothing.
@@ -593,7 +588,6 @@ for name in CLASSES:
     print(f"{name:5s} 32: {real[name]['fd']:6.1f}, {100 * recogniser.accuracy:3.0f}%   {text}")
 
 # %% [markdown]
-# <!-- conclusion: frog and cat -->
 # The diffusion model's frogs have the better FD, and so have *real* frogs: their floor is lower, probably because frogs on leaves differ less from each other than
 # cats on sofas do. Divided by its floor, FD sees no difference between the classes. KID, whose floor is 0, gives frogs a small lead, about two standard errors, and recall a large one. And this although the network has seen
 # many more cats: it began as `cats32-cosine`. One ratio does not settle which class is easier, and the sources had not even that: they had one floor, for cats.
