@@ -107,7 +107,7 @@ def test_class_explorer_draws_the_pictures_of_sample_images(checkpoint, chosen, 
 def test_class_explorer_draws_whenever_a_control_changes(checkpoint):
     explorer = widgets.class_explorer(checkpoint, n=4)
     assert explorer.samples is None and "nothing has been drawn" in explorer.picture.alt
-    assert explorer.scale.value == 1 and explorer.steps.value == 10
+    assert explorer.scale.value == 1 and explorer.steps.value == 8
     seen, pictures = [explorer.picture.alt], [bytes(explorer.picture.value)]
     changes = [("steps", 2), ("scale", 3.0), ("class_", "frog"), ("seed", 5), ("class_", core.NO_CLASS), ("seed", 0)]
     for control, value in changes:
@@ -185,9 +185,9 @@ def test_a_gan_has_classes_but_no_guidance(gan):
 
 
 def test_what_goes_wrong_is_said(checkpoint, monkeypatch):
-    explorer = widgets.class_explorer(checkpoint._replace(schedule=schedules.cosine(9)), n=2)
-    explorer.button.click()  # 10 steps on a chain of 9
-    assert "steps must lie in 1..9" in text(explorer) and "alert" in explorer.numbers.value
+    explorer = widgets.class_explorer(checkpoint._replace(schedule=schedules.cosine(7)), n=2)
+    explorer.button.click()  # 8 steps on a chain of 7
+    assert "steps must lie in 1..7" in text(explorer) and "alert" in explorer.numbers.value
     assert not explorer.button.disabled and explorer.samples is None
     explorer.steps.value = 2
     assert explorer.samples is not None and "alert" not in explorer.numbers.value
@@ -333,3 +333,12 @@ def test_the_explorers_steps_are_those_of_the_sampler(checkpoint):
     )
     for mine, other in zip(ours, theirs, strict=True):
         assert mine.t == other.t and torch.equal(mine.x, other.x)
+
+
+def test_drawing_uses_all_cores_and_leaves_the_threads_as_they_were(checkpoint, monkeypatch):
+    monkeypatch.setattr(images, "THREADS", 3)
+    explorer, seen = widgets.class_explorer(checkpoint, n=2), []
+    monkeypatch.setattr(explorer, "_run", lambda: seen.append(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    explorer.button.click()
+    assert seen == [max(before, 3)] and torch.get_num_threads() == before

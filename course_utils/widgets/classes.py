@@ -138,8 +138,8 @@ class ClassExplorer(_Explorer):
         options = [*self._known, IN_TURNS, *([] if checkpoint.schedule is None else [NO_CLASS])]
         self.class_ = ui.ToggleButtons(options=options, style={"button_width": "116px"})
         columns = min(n, math.ceil((2 * n) ** 0.5))  # wider than high
-        # guided, a step takes two evaluations: ten stay below two seconds on one core
-        super().__init__(checkpoint, [self.class_], n, columns, 10, f"{n} pictures", 1)
+        # guided, a step takes two evaluations: eight stay below two seconds on two cores
+        super().__init__(checkpoint, [self.class_], n, columns, 8, f"{n} pictures", 1)
         self.class_.observe(self._change_class, "value")
 
     @told

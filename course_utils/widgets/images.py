@@ -18,6 +18,7 @@ from course_utils.samplers import Step
 from course_utils.widgets.explorers import CHAINS
 from course_utils.widgets.picture import WIDTH, Picture
 
+THREADS = torch.get_num_threads()  # before a notebook halves them for its long computations
 STEPS = (1, 2, 3, 5, 8, 10, 15, 20, 30, 50)  # network evaluations on offer
 SAMPLERS = {"DDIM": "ddim", "DPM-Solver++": "dpm_solver_pp"}
 PREVIEW_S = 0.4  # seconds between two pictures while a sampler runs
@@ -152,14 +153,16 @@ def draw(
 
 
 class Drawer(ui.VBox):
-    """What explorers with a `button` that draws share: it is off while `_run` works, and errors are told."""
+    """What explorers with a button share: it is off while `_run` works, on all cores, and errors are told."""
 
     @told
     def _draw(self, _=None) -> None:
-        self.button.disabled = True
+        self.button.disabled, threads = True, torch.get_num_threads()
         try:
+            torch.set_num_threads(max(threads, THREADS))
             self._run()
         finally:
+            torch.set_num_threads(threads)
             self.button.disabled = False
 
 
@@ -196,9 +199,8 @@ class SamplerExplorer(Drawer):
 
     def _figure(self) -> Picture:
         self._columns = min(self._n, int(np.ceil((2 * self._n) ** 0.5)))  # wider than high: it fits on a projector
-        rows = -(-self._n // self._columns)
+        rows, size = -(-self._n // self._columns), self._checkpoint.model.config.size
         figure, axes = viz.axes(1, 1, (INCHES, INCHES * min(0.75, rows / self._columns)))
-        size = self._checkpoint.model.config.size
         viz.image(axes[0, 0], tiles(torch.full((self._n, 3, size, size), 0.8), self._columns))
         self._shown = axes[0, 0].images[0]
         picture = Picture(figure, [self._shown])
@@ -288,8 +290,7 @@ class ImageTrajectoryExplorer(ui.VBox):
 def image_trajectory_explorer(trajectory: Iterable[Step]) -> ImageTrajectoryExplorer:
     """Slide or play through a recorded sampler run: the noisy pictures, and the clean ones expected from them.
 
-    trajectory: what a sampler yields, at least two records of images (N, 3, H, W); a handful of images is enough.
-    Raises ValueError for other records.
+    trajectory: what a sampler yields, two records or more of images (N, 3, H, W). Raises ValueError for other records.
     """
     steps = list(trajectory)
     if len(steps) < 2 or any(step.x0_hat is None for step in steps[1:]):
