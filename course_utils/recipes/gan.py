@@ -110,7 +110,7 @@ class Rounds(Pictures):
 
 # the sources' way: the PyTorch tutorial's DCGAN with more channels early, the class tiled into extra channels
 _SOURCES = GANRecipe(early=2, conditioning="tiled", ema=0.0)
-# what papers with far longer runs recommend; within 100,000 pictures it lags behind batch norm
+# what papers with far longer runs recommend
 _REGULARISED = GANRecipe(norm="spectral", loss="hinge", lr_g=5e-4, lr_d=5e-4, augmented=True)
 _PAIR = {"data": "cifar10:cat+frog", "classes": 2}
 _DRAWN = {"data": "drawn:cat+frog", "classes": 2}

@@ -42,7 +42,7 @@ RUNS: dict[str, BaseRecipe] = {
     for seed in SEEDS
     for arm, data, classes in (("cats", "cat", 0), ("cats and frogs", "cat+frog", 2))
 }
-# ways to tell a GAN the class, each with one change more, half as wide as the recipes that ship
+# ways to tell a GAN the class, each with one change more, narrower than the recipes that ship
 _TILED = recipes.get("drawn-catfrog32-gan-tiled").changed(width=32, steps=2000)
 GANS: dict[str, BaseRecipe] = {
     f"GAN {way}, seed {seed}": _TILED.changed(**change, seed=seed)

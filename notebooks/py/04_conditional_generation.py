@@ -53,6 +53,7 @@ from course_utils import (
     widgets,
 )
 from course_utils.data import drawn, images, toy
+from course_utils.data.levels import from_bytes
 from course_utils.models import mlp
 from course_utils.presets import choose
 from course_utils.studies import conditioning as study
@@ -500,9 +501,9 @@ for cats in (5000, 500):
 
 # %%
 ways = ("as the sources", "projection", "projection, averaged")
-print(
-    f"drawn cats and frogs; width {study.GANS[f'GAN {ways[0]}, seed 0'].width}, {study.GANS[f'GAN {ways[0]}, seed 0'].steps:,} rounds of 64; mean ± standard deviation over {len(study.SEEDS)} seeds"
-)
+recipe = study.GANS[f"GAN {ways[0]}, seed 0"]
+print(f"drawn cats and frogs; width {recipe.width}, {recipe.steps:,} rounds of {recipe.batch_size}")
+print(f"mean ± standard deviation over {len(study.SEEDS)} seeds")
 print("                          FD cats          FD frogs     called right, cats and frogs")
 print(
     f"real pictures          {found['drawn cat, floor'][1]['scores']['fd']:6.1f}            {found['drawn frog, floor'][1]['scores']['fd']:6.1f}"
@@ -516,7 +517,7 @@ for way in ways:
 viz.rows(
     "samples of three small GANs, seed 0, trained on drawn cats and frogs",
     [
-        pictures[:, :6].flatten(0, 1).float() / 127.5 - 1
+        from_bytes(pictures[:, :6].flatten(0, 1))
         for pictures in (found[f"GAN {way}, seed 0"][0]["pictures"] for way in ways)
     ],
     ways,
