@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from course_utils import checkpoints, samplers, selfcheck
 from course_utils.checkpoints import Checkpoint
 from course_utils.data.levels import to_bytes
+from course_utils.models.latent import LatentDiffusion
 from course_utils.samplers import Step
 from course_utils.schedules import Schedule
 
@@ -42,16 +43,25 @@ def images(
         if given := [name for name, value in extra.items() if value is not None]:
             raise ValueError(f"this network draws in one step, without {' and '.join(given)}: leave that out")
         return one_step(model, n, **options)
-    sampler, decode = sampler or "ddim", getattr(model, "decode", None)
+    sampler = sampler or "ddim"
     steps = None if sampler == "ddpm" else 50 if steps is None else steps
-    options = {"clip": decode is None, **options}
-    if guidance is not None:
-        model = samplers.guided(model, guidance, interval=interval or (0, schedule.T))
-    made = samplers.sample(model, schedule, n, shape_of(model), sampler=sampler, steps=steps, **options)
-    if decode is None:
-        return made.clamp(-1, 1)
-    batches = made.to(schedule.device).split(options.get("batch_size", 256))
-    return torch.cat([decode(batch).cpu() for batch in batches])
+    options = {"clip": not in_latents(model), **options}
+    guide = model if guidance is None else samplers.guided(model, guidance, interval=interval or (0, schedule.T))
+    made = samplers.sample(guide, schedule, n, shape_of(model), sampler=sampler, steps=steps, **options)
+    return decoded(model, made, options.get("batch_size", 256))
+
+
+def in_latents(model: nn.Module) -> bool:
+    """Return whether what the network denoises is no image but a latent, which has no range and must be decoded."""
+    return isinstance(model, LatentDiffusion)
+
+
+def decoded(model: nn.Module, x: Tensor, batch_size: int = 256) -> Tensor:
+    """Return x (N, ...), what a sampler made with `model`, as images (N, 3, S, S) in [-1, 1], on the CPU."""
+    if not in_latents(model):
+        return x.clamp(-1, 1).cpu()
+    device = next(model.parameters()).device
+    return torch.cat([model.decode(batch.to(device)).cpu() for batch in x.split(batch_size)])
 
 
 def shape_of(model: nn.Module) -> tuple[int, ...]:
@@ -114,15 +124,19 @@ def noise(checkpoint: Checkpoint, n: int, seed: int) -> Tensor:
 
 
 def chain(checkpoint: Checkpoint, noise: Tensor, y: Tensor | None, steps: int, scale: float) -> Iterator[Step]:
-    """Yield the records of DPM-Solver++ from noise (N, ...), guided to y (None: no class); of a GAN, its one step."""
+    """Yield the records of DPM-Solver++ from noise (N, ...), guided to y (None: no class); of a GAN, its one step.
+
+    Their x and x0_hat are for `decoded`.
+    """
     model, y = checkpoint.model, None if y is None else y.to(noise.device)
     if checkpoint.schedule is None:
         with torch.no_grad():
             made = model(noise, y)
         yield Step(0, made, made, None)
         return
+    options = {"steps": steps, "spacing": "lambda", "y": y, "clip": not in_latents(model)}
     model = model if y is None else samplers.guided(model, scale)
-    yield from samplers.dpm_solver_pp(model, checkpoint.schedule, noise, steps=steps, spacing="lambda", y=y, clip=True)
+    yield from samplers.dpm_solver_pp(model, checkpoint.schedule, noise, **options)
 
 
 def check_grid(rows: int, columns: int) -> None:
@@ -165,7 +179,7 @@ def morph(
     the sampler.
     """
     records = chain(checkpoint, *mixtures(checkpoint, a, b, rows, columns, seed), steps, scale)
-    return samplers.final(records).clamp(-1, 1).cpu().unflatten(0, (rows, columns))
+    return decoded(checkpoint.model, samplers.final(records)).unflatten(0, (rows, columns))
 
 
 def save(pictures: Tensor, out: Path) -> None:

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from course_utils import checkpoints, recipes, sample, train
+from course_utils import checkpoints, recipes, sample, train, widgets
+from course_utils.checkpoints import Checkpoint
 from course_utils.data.images import ImageSet
 from course_utils.models import build
 from course_utils.models.latent import LatentConfig, LatentDiffusion
@@ -99,6 +100,23 @@ def test_the_command_line_trains_a_checkpoint_that_draws_by_itself(vae_path, tmp
     assert (
         sample.main([str(out / "model.safetensors"), "--n", "2", "--steps", "2", "--out", str(tmp_path / "png")]) == 0
     )
+
+
+def test_explorers_decode_what_they_drew(vae_path, monkeypatch):
+    monkeypatch.setattr(widgets.images, "PREVIEW_S", -1.0)  # also what shows half-way
+    ours = recipe(vae_path, classes=2)
+    model, _, schedule = ours.build()
+    checkpoint = Checkpoint("ldm", model.eval().requires_grad_(False), schedule, {"classes": ["cat", "frog"]})
+    explorer = widgets.sampler_explorer(checkpoint, n=3)
+    explorer.sampler.value, explorer.steps.value = "dpm_solver_pp", 5
+    explorer.button.click()
+    assert explorer.samples.shape == (3, 3, 16, 16)
+    wanted = sample.images(model, schedule, 3, sampler="dpm_solver_pp", steps=5, spacing="lambda", seed=0)
+    torch.testing.assert_close(explorer.samples, wanted, atol=1e-4, rtol=0)
+    by_class = widgets.class_explorer(checkpoint, n=2)
+    by_class.button.click()
+    assert by_class.samples.shape == (2, 3, 16, 16) and by_class.samples.abs().max() <= 1
+    assert sample.morph(checkpoint, "cat", "frog", rows=1, columns=3, steps=2).shape == (1, 3, 3, 16, 16)
 
 
 def test_classes_reach_the_denoiser(vae_path):

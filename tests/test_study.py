@@ -251,14 +251,28 @@ def test_an_autoencoder_is_looked_at_on_the_way_and_scored(name, quick_judge, fe
     recipe = autoencoders.VARIANTS[name].changed(steps=6, batch_size=4, precision="float32")
     network, train, test = metrics.features.network(), recipe.images(), recipe.images("test")
     reference = metrics.features.extract(test, network)
-    tensors, facts = autoencoders.measure(recipe, lambda data: (network, train, test, reference))
+    tensors, facts = autoencoders.measure(recipe, lambda *_: autoencoders.Tools(network, train, test, reference))
     assert tensors["curve"][:, 0].tolist() == [2, 4, 6] and tensors["curve"].shape == (3, 5)
     assert tensors["curve"].isfinite().all() and tensors["used"].shape == (recipe.latent,)
     assert tensors["samples"].shape == tensors["reconstructed"].shape == (5, 3, 32, 32)
     assert facts["scores"]["n"] == 24 and 0 < facts["psnr"] < 30 and abs(facts["ssim_strangers"]) < 1
     real = replace(test, real=True)
-    tensors, _ = autoencoders.measure(recipe, lambda data: (network, train, real, reference))
+    tensors, _ = autoencoders.measure(recipe, lambda *_: autoencoders.Tools(network, train, real, reference))
     assert "reconstructed" not in tensors, "copies of photographs do not ship"
+
+
+def test_a_run_in_pixels_is_looked_at_four_times(quick_judge, few_pictures, monkeypatch):
+    monkeypatch.setattr(autoencoders, "N", 24)
+    monkeypatch.setattr(autoencoders, "SAMPLING", autoencoders.SAMPLING | {"steps": 2})
+    recipe = autoencoders.PIXELS.changed(
+        data="drawn:cat", size=32, network="tiny", steps=8, batch_size=4, precision="float32"
+    )
+    network, train, test = metrics.features.network(), recipe.images(), recipe.images("test")
+    tools = autoencoders.Tools(network, train, test, metrics.features.extract(test, network))
+    tensors, facts = autoencoders.diffuse(recipe, lambda *_: tools)
+    assert tensors["curve"][:, 0].tolist() == [1, 2, 4, 8] and tensors["curve"].isfinite().all()
+    assert tensors["curve"][-1, 2] == pytest.approx(facts["scores"]["fd"]) and facts["images_seen"] == 32
+    assert tensors["samples"].shape == (autoencoders.SHOWN, 3, 32, 32) and facts["minutes"] >= 0
 
 
 def test_errors_of_a_perfect_autoencoder_are_nothing():

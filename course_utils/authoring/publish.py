@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 
-from course_utils import checkpoints, metrics, sample
+from course_utils import checkpoints, latents, metrics, sample
 from course_utils.checkpoints import Checkpoint
 from course_utils.data.named import named_set
+from course_utils.models.vae import VAE
 from course_utils.paths import CHECKOUT
 
 SAMPLING = {"sampler": "dpm_solver_pp", "steps": 25, "spacing": "lambda", "seed": 0}
+RECONSTRUCTED = "test pictures, encoded and decoded"
 LIMIT = 8_000_000  # bytes
 LARGEST = 1000  # images in a score
 FLOOR = ("fd", "fd_std", "kid", "kid_std", "precision", "recall")
@@ -30,13 +32,18 @@ END = "<!-- end -->"
 def measure(checkpoint: Checkpoint, floors: dict[str, Any] | None = None) -> dict[str, Any]:
     """Score as many generated images as the test part holds (1,000 at most) against it; add the floor and the ratio.
 
-    Labels are asked for in turns; a model of several classes is also scored on each alone, under "per_class".
-    floors: those of earlier calls by the name of the set; what lacks is computed and added.
+    A VAE with a map of codes generates nothing by itself: its reconstructions of the test part are scored. Of every VAE
+    "reconstructions" tells what it makes of the test part. Labels are asked for in turns; a model of several classes is
+    also scored on each alone, under "per_class". floors: those of earlier calls by the name of the set; what lacks is
+    computed and added.
     """
     settings = checkpoint.card["settings"]
     network = metrics.features.network()
     floors = {} if floors is None else floors
     sampling = SAMPLING if checkpoint.schedule else {"seed": SAMPLING["seed"]}
+    vae = checkpoint.model if isinstance(checkpoint.model, VAE) else None
+    # a map of codes is there to be diffused in; nobody draws it from N(0, I)
+    reconstructs = vae is not None and vae.config.spatial
 
     def against(data: str, label: int | None) -> dict[str, Any]:
         test = named_set(data, size=settings["size"], split="test")
@@ -45,24 +52,39 @@ def measure(checkpoint: Checkpoint, floors: dict[str, Any] | None = None) -> dic
         if data not in floors:
             train = named_set(data, size=settings["size"], split="train")
             floors[data] = metrics.real_floor(train, reference, n, network)
-        y = sample.labels(checkpoint, None, n) if label is None else torch.full((n,), label)
-        pictures = sample.images(checkpoint.model, checkpoint.schedule, n, y=y, **sampling)
+        if reconstructs:
+            pictures = latents.decode(vae, latents.encode(vae, test[:n][0]))
+        else:
+            y = sample.labels(checkpoint, None, n) if label is None else torch.full((n,), label)
+            pictures = sample.images(checkpoint.model, checkpoint.schedule, n, y=y, **sampling)
         scores, floor = metrics.score(pictures, reference, network), floors[data]
         return {
             "network": network.name,
             "n": n,
             "reference": test.name,
-            "sampling": sampling,
+            "sampling": RECONSTRUCTED if reconstructs else sampling,
             **{name: round(scores[name], 5) for name in metrics.protocol.NUMBERS},
             "floor": {name: round(floor[name], 5) for name in FLOOR},
             "fd_ratio": round(scores["fd"] / floor["fd"], 3),
         }
 
     scores = against(settings["data"], None)
+    if vae is not None:
+        scores["reconstructions"] = _reconstructions(vae, settings, network)
     kind, _, names = settings["data"].partition(":")
     if settings["classes"] and "/" not in names:  # of options of a factor there are too few pictures each
         scores["per_class"] = {name: against(f"{kind}:{name}", k) for k, name in enumerate(names.split("+"))}
     return scores
+
+
+def _reconstructions(vae: VAE, settings: dict[str, Any], network: metrics.features.Network) -> dict[str, float]:
+    """Return FD of reconstructed test pictures, and their mean PSNR in decibels and SSIM."""
+    test = named_set(settings["data"], size=settings["size"], split="test")
+    x = test[: min(len(test), LARGEST)][0]
+    x_hat = latents.decode(vae, latents.encode(vae, x))
+    fd = metrics.score(x_hat, x, network)["fd"]
+    values = {"fd": fd, "psnr": metrics.psnr(x, x_hat).mean(), "ssim": metrics.ssim(x, x_hat).mean()}
+    return {name: round(float(value), 5) for name, value in values.items()}
 
 
 def main(arguments: list[str] | None = None) -> int:

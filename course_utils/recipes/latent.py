@@ -15,7 +15,7 @@ from course_utils.schedules import Schedule
 from course_utils.training import EMA
 
 NETWORKS: dict[str, UNetConfig] = {
-    "latent": UNetConfig(size=8, width=80, multipliers=(1, 2), blocks=1, attention=(8, 4)),
+    "latent": UNetConfig(size=8, width=48, multipliers=(1, 2), blocks=1, attention=(8, 4)),
     "latent16": UNetConfig(size=16, width=56, blocks=1),
 }
 

@@ -15,9 +15,10 @@ from course_utils.recipes.base import BaseRecipe, Pictures
 from course_utils.training import EMA, TrainStep
 
 NETWORKS: dict[str, VAEConfig] = {
-    "vector": VAEConfig(),
+    "vector": VAEConfig(width=16),
+    "wide": VAEConfig(width=64),  # for a GPU
     "deeper": VAEConfig(multipliers=(1, 2, 3, 4, 4)),
-    "map8": VAEConfig(multipliers=(1, 2, 4), latent=4, spatial=True),  # a grid of 8 x 8 at 64 pixels
+    "map8": VAEConfig(multipliers=(1, 2, 4), latent=8, spatial=True),  # a grid of 8 x 8 at 64 pixels
     "map16": VAEConfig(multipliers=(1, 2), latent=4, spatial=True),
     "tiny": VAEConfig(size=32, width=16, latent=32),
 }
@@ -143,9 +144,9 @@ class VAEBatches(Pictures):
 _FIRST = VAERecipe()
 RECIPES: dict[str, VAERecipe] = {
     "vae-faces64": _FIRST,
-    "vae-faces64-spatial": _FIRST.changed(network="map8", latent=4, kl_weight=1e-3),
+    "vae-faces64-spatial": _FIRST.changed(network="map8", latent=8, kl_weight=1e-3),
     "vae-drawn64": _FIRST.changed(data="drawn:face"),
-    "vae-drawn64-spatial": _FIRST.changed(data="drawn:face", network="map8", latent=4, kl_weight=1e-3),
+    "vae-drawn64-spatial": _FIRST.changed(data="drawn:face", network="map8", latent=8, kl_weight=1e-3),
     # the sources' second run: latent 512, one stage deeper, pictures moved about (their first is vae-faces64)
     "vae-faces64-turned": _FIRST.changed(network="deeper", latent=512, turn=15.0, shift=4, corners="black"),
 }

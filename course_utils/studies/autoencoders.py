@@ -5,9 +5,11 @@
 Jobs on photographs need the cat faces in COURSE_DATA. Small networks on 32 pixels, so that a laptop can repeat it.
 """
 
+import time
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +18,7 @@ from course_utils import elbo, metrics, sample, training
 from course_utils.data.images import ImageSet
 from course_utils.data.levels import to_bytes
 from course_utils.models.vae import VAE
-from course_utils.recipes import VAERecipe
+from course_utils.recipes import RECIPES, Recipe, VAERecipe
 from course_utils.studies import store
 
 FILE = "autoencoder_study.safetensors"
@@ -24,9 +26,13 @@ REDO = "make autoencoders"
 N = 500  # pictures in a score, and in an average over train or test pictures
 SHOWN = 20  # samples stored, and of drawn pictures as many reconstructions
 POINTS = 20  # how often a run is looked at
+LOOKS = 4  # at the run in pixels
+SAMPLING = {"sampler": "dpm_solver_pp", "steps": 25, "spacing": "lambda", "seed": 0}
 ACTIVE = 0.01  # nats on average, from which on a latent number counts as used (Burda et al. 2016 count similarly)
 
-BASE = VAERecipe(data="faces", size=32, network="tiny", latent=64, steps=4000, lr=2e-3, ema=0.998)
+BASE = VAERecipe(
+    data="faces", size=32, network="tiny", latent=64, batch_size=64, steps=2500, lr=2e-3, decay=True, ema=0.998
+)
 _CHANGES: dict[str, dict[str, Any]] = {
     "baseline": {},
     "baseline, seed 1": {"seed": 1},
@@ -46,27 +52,39 @@ _CHANGES: dict[str, dict[str, Any]] = {
 VARIANTS: dict[str, VAERecipe] = {f"faces, {name}": BASE.changed(**change) for name, change in _CHANGES.items()} | {
     f"drawn, {name}": BASE.changed(**change | {"data": "drawn:cat"})
     for name, change in _CHANGES.items()
-    if name.startswith(("baseline", "KL", "latent"))
+    if name == "baseline" or name.startswith(("KL", "latent"))
 }
+
+# diffusion of 64 x 64 pixels, in about the minutes in which ldm-faces64 and its VAE were trained together
+PIXELS = RECIPES["faces64"].changed(steps=4000, decay=True)
+
+
+class Tools(NamedTuple):
+    """What the jobs on one set share: a network that judges, both parts of the set, features of the test part."""
+
+    network: metrics.features.Network
+    train: ImageSet
+    test: ImageSet
+    reference: Tensor
 
 
 def jobs(device: str = "cpu") -> dict[str, store.Job]:
-    """Return everything that there is to compute, on `device`: every variant, and the floors."""
+    """Return everything that there is to compute, on `device`: every variant, the floors, and diffusion of pixels."""
 
     @cache
-    def tools(data: str) -> tuple[metrics.features.Network, ImageSet, ImageSet, Tensor]:
+    def tools(data: str, size: int) -> Tools:
         network = metrics.features.network(device=device)
-        train, test = (BASE.changed(data=data).images(split) for split in ("train", "test"))
-        return network, train, test, metrics.features.extract(test, network)
+        train, test = (BASE.changed(data=data, size=size).images(split) for split in ("train", "test"))
+        return Tools(network, train, test, metrics.features.extract(test, network))
 
     def floor(data: str) -> store.Found:
-        network, train, _, reference = tools(data)
+        network, train, _, reference = tools(data, BASE.size)
         return {}, {"scores": metrics.real_floor(train, reference, N, network)}
 
     made = {name: store.Job({"recipe": recipe}, partial(measure, recipe, tools)) for name, recipe in VARIANTS.items()}
     sets = ("faces", "drawn:cat")
     floors = {f"{data}, floor": store.Job({"data": data, "n": N}, partial(floor, data)) for data in sets}
-    return made | floors
+    return made | floors | {"pixels": store.Job({"recipe": PIXELS}, partial(diffuse, PIXELS, tools))}
 
 
 def load(path: Path | None = None) -> dict[str, store.Found]:
@@ -74,7 +92,7 @@ def load(path: Path | None = None) -> dict[str, store.Found]:
     return store.load(path or FILE, {name: job.spec for name, job in jobs().items()}, REDO)
 
 
-def measure(recipe: VAERecipe, tools) -> store.Found:
+def measure(recipe: VAERecipe, tools: Callable[[str, int], Tools]) -> store.Found:
     """Train one variant and return what is stored of it.
 
     Tensors: curve (POINTS, 5): step, then negative log-likelihood (Gaussian, scale 1, without its constant) and KL in
@@ -83,7 +101,7 @@ def measure(recipe: VAERecipe, tools) -> store.Found:
     Facts: scores of samples and of reconstructions against test pictures; mean psnr and ssim of test pictures and their
     reconstructions, and mean ssim of test pictures with each other and with samples.
     """
-    network, train, test, reference = tools(recipe.data)
+    network, train, test, reference = tools(recipe.data, recipe.size)
     model, ema, _ = recipe.build(network.device)
     stops = {max(1, round(recipe.steps * k / POINTS)) for k in range(1, POINTS + 1)}
     looked = [part[:N][0] for part in (train, test)]
@@ -111,6 +129,28 @@ def measure(recipe: VAERecipe, tools) -> store.Found:
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     return tensors, facts
+
+
+def diffuse(recipe: Recipe, tools: Callable[[str, int], Tools]) -> store.Found:
+    """Train a diffusion model on pixels and return what is stored of it.
+
+    Tensors: curve (LOOKS, 3): step, mean loss since the look before (over 200 steps at most), and FD of N samples, at
+    the end and three times before, each at half the steps; samples (SHOWN, 3, S, S). Facts: scores of the last samples,
+    images_seen, and minutes of training without sampling.
+    """
+    network, _, _, reference = tools(recipe.data, recipe.size)
+    model, ema, schedule = recipe.build(network.device)
+    stops, losses, curve, looking = [recipe.steps >> k for k in reversed(range(LOOKS))], [], [], 0.0
+    for record in training.progress(recipe.fit(model, ema, recipe.images(), schedule), recipe.steps):
+        losses = [*losses[-199:], record.loss]
+        if record.step in stops:
+            minutes, began = (record.seconds - looking) / 60, time.perf_counter()
+            made = sample.images(ema.model, schedule, N, **SAMPLING)
+            scores = metrics.score(made, reference, network)
+            curve.append([record.step, sum(losses) / len(losses), scores["fd"]])
+            losses, looking = [], looking + time.perf_counter() - began
+    facts = {"scores": scores, "minutes": round(minutes, 2), "images_seen": recipe.steps * recipe.batch_size}
+    return {"samples": to_bytes(made[:SHOWN]), "curve": torch.tensor(curve)}, facts
 
 
 @torch.no_grad()

@@ -101,10 +101,11 @@ class _Explorer(images.Drawer):
         how = self._how(classes)
         for k, step in enumerate(sample.chain(self._checkpoint, noise, y, steps, scale)):
             if 0 < k < steps and time.perf_counter() - shown > images.PREVIEW_S:  # what the network expects so far
-                self._show(step.x0_hat, above, f"Half-way, step {k} of {steps}, guesses of what will come: {how}.")
+                guesses = sample.decoded(self._checkpoint.model, step.x0_hat)
+                self._show(guesses, above, f"Half-way, step {k} of {steps}, guesses of what will come: {how}.")
                 self._say(how, f"step {k} of {steps}")
                 shown = time.perf_counter()
-        self.samples = step.x.clamp(-1, 1).cpu()
+        self.samples = sample.decoded(self._checkpoint.model, step.x)
         seconds, evaluations = time.perf_counter() - began, _evaluations(self._checkpoint, y, steps, scale)
         self._show(self.samples, above, f"{self._content}, drawn by {self._checkpoint.name}: {how}.")
         work = f"{evaluations} evaluation{'s' if evaluations > 1 else ''} of the network per picture"

@@ -139,16 +139,16 @@ def image_schedule_explorer(images: Tensor, seed: int = 0) -> ImageScheduleExplo
 def draw(
     checkpoint: Checkpoint, sampler: str, steps: int, eta: float = 0.0, seed: int = 0, n: int = 64
 ) -> Iterator[Step]:
-    """Run a sampler on a checkpoint, yielding its records; what the explorer does, without the widget.
+    """Run a sampler on a checkpoint, yielding its records, for `sample.decoded`: the explorer without its widget.
 
-    The levels are spread evenly in t for ddim and in lambda for dpm_solver_pp, where each does better in few steps.
-    eta: for ddim alone. Picture i depends on seed and i alone, and is the same as `sample.images` makes it.
+    The levels are spread evenly in t for ddim, which alone takes eta, and in lambda for dpm_solver_pp, where each does
+    better in few steps. Picture i depends on seed and i alone, and is the same as `sample.images` makes it.
     Raises ValueError as the samplers.
     """
     generators = samplers.example_generators(seed, 0, n)
     x_T = sample.noise_from(checkpoint.model, generators)
     options = {"eta": eta} if sampler == "ddim" else {"spacing": "lambda"}
-    options |= {"steps": steps, "clip": True, "generator": generators}
+    options |= {"steps": steps, "clip": not sample.in_latents(checkpoint.model), "generator": generators}
     return samplers.SAMPLERS[sampler](checkpoint.model, checkpoint.schedule, x_T, **options)
 
 
@@ -212,8 +212,7 @@ class SamplerExplorer(Drawer):
         self.eta.disabled = self.sampler.value != "ddim"  # DPM-Solver++ is deterministic
 
     def _run(self) -> None:
-        sampler, steps = self.sampler.value, self.steps.value
-        eta = self.eta.value if sampler == "ddim" else 0
+        sampler, steps, eta = self.sampler.value, self.steps.value, self.eta.value * (self.sampler.value == "ddim")
         how = f"{self.sampler.label}, {steps} steps" + (f", η = {eta:.1f}" if eta else "") + f", seed {self.seed.value}"
         began = shown = time.perf_counter()
         for k, step in enumerate(draw(self._checkpoint, sampler, steps, eta, self.seed.value, self._n)):
@@ -221,7 +220,7 @@ class SamplerExplorer(Drawer):
                 self._show(step.x0_hat, f"Half-way, step {k} of {steps}: {self._n} blurred guesses of the pictures.")
                 self.numbers.value = f"<span>{how}</span><span>step {k} of {steps}</span>"
                 shown = time.perf_counter()
-        self.samples = step.x.clamp(-1, 1).cpu()
+        self.samples = sample.decoded(self._checkpoint.model, step.x)
         seconds = time.perf_counter() - began
         self._show(self.samples, f"{self._n} pictures drawn by {self._checkpoint.name}: {how}.")
         self.numbers.value = (
