@@ -12,8 +12,10 @@ from PIL import Image
 from course_utils import checkpoints, sample
 from course_utils.authoring import publish
 from course_utils.checkpoints import DamagedCheckpointError
+from course_utils.data.named import named_set
 from course_utils.models.mlp import MLP
 from course_utils.models.unet import UNet, UNetConfig
+from course_utils.models.vae import VAE, VAEConfig
 from course_utils.paths import CHECKOUT
 
 CONFIG = UNetConfig(size=8, width=16, multipliers=(1,), blocks=1, attention=(), T=20, predicts="x_0")
@@ -55,6 +57,23 @@ def test_every_shipped_checkpoint_is_whole_and_its_card_complete():
         assert scores["fd_ratio"] == pytest.approx(scores["fd"] / scores["floor"]["fd"], rel=1e-2)
         assert scores["n"] in (500, 1000) and scores["kid_se"] > 0 and card["images_seen"] > 0 and card["minutes"] > 0
         assert checkpoints.shipped(f"{name}.safetensors").stat().st_size <= 8_000_000
+
+
+@pytest.mark.parametrize("spatial", [False, True])
+def test_an_autoencoder_is_measured_by_what_it_is_for(spatial, monkeypatch):
+    monkeypatch.setattr(publish, "LARGEST", 24)
+    sets = {split: named_set("drawn:cat", n=48, split=split) for split in ("train", "test")}
+    monkeypatch.setattr(publish, "named_set", lambda data, size, split: sets[split])
+    vae = VAE(VAEConfig(size=32, width=16, multipliers=(1, 2), latent=4, spatial=spatial))
+    scores = publish.measure(
+        checkpoints.Checkpoint("vae", vae, None, {"settings": {"data": "drawn:cat", "size": 32, "classes": 0}})
+    )
+    own = scores["reconstructions"]
+    assert (scores["fd"] == own["fd"]) == spatial == (scores["sampling"] == publish.RECONSTRUCTED)
+    assert scores["n"] == 24 and own["fd"] > scores["floor"]["fd"] and 5 < own["psnr"] < 30 and -1 < own["ssim"] < 1
+    card = {"data": "drawn cats, train", "parameters": 1, "images_seen": 2, "scores": scores}
+    table = publish.with_table(publish.START + publish.END, {"a": card})
+    assert ("| drawn cats, reconstructed |" in table) == spatial and f"| {scores['fd']:.1f} |" in table
 
 
 def test_the_readme_shows_the_cards():

@@ -128,9 +128,10 @@ def with_table(readme: str, cards: dict[str, Any]) -> str:
         alone = card["scores"].get("per_class", {})
         for part, scores in {card["data"].split(",")[0]: card["scores"], **alone}.items():
             floor = scores["floor"]
+            about_data = f"{part}, reconstructed" if scores["sampling"] == RECONSTRUCTED else part
             cells = [
                 "" if part in alone else f"`{name}`",
-                f"only {part}s" if part in alone else part,
+                f"only {part}s" if part in alone else about_data,
                 "|" if part in alone else about,
                 f"{scores['fd']:.1f}",
                 f"{floor['fd']:.1f} ± {floor['fd_std']:.1f}",

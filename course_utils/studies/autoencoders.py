@@ -37,7 +37,7 @@ _CHANGES: dict[str, dict[str, Any]] = {
     "baseline": {},
     "baseline, seed 1": {"seed": 1},
     "baseline, seed 2": {"seed": 2},
-    **{f"KL weight {w:g}": {"kl_weight": w} for w in (1.0, 0.3, 0.1, 0.005, 0.001)},
+    **{f"KL weight {w:g}": {"kl_weight": w} for w in (100.0, 10.0, 1.0, 0.3, 0.1, 0.005, 0.001)},
     **{f"latent {n}": {"latent": n} for n in (4, 16, 256)},
     "no weight decay": {"weight_decay": 0.0},
     "weight decay 0.1": {"weight_decay": 0.1},
@@ -47,12 +47,12 @@ _CHANGES: dict[str, dict[str, Any]] = {
     "turned, black corners": {"turn": 15.0, "corners": "black"},
     "turned, reflected corners": {"turn": 15.0},
     "laplace": {"likelihood": "laplace", "kl_weight": 0.2},
-    "free bits, KL weight 1": {"free_bits": 0.5, "kl_weight": 1.0},
+    "free bits, KL weight 10": {"free_bits": 0.5, "kl_weight": 10.0},
 }
 VARIANTS: dict[str, VAERecipe] = {f"faces, {name}": BASE.changed(**change) for name, change in _CHANGES.items()} | {
     f"drawn, {name}": BASE.changed(**change | {"data": "drawn:cat"})
     for name, change in _CHANGES.items()
-    if name == "baseline" or name.startswith(("KL", "latent"))
+    if name == "baseline" or name.startswith(("KL weight 1", "KL weight 0.1", "KL weight 0.001", "latent"))
 }
 
 # diffusion of 64 x 64 pixels, in about the minutes in which ldm-faces64 and its VAE were trained together
