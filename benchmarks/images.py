@@ -1,4 +1,4 @@
-"""Measure training and sampling at 32 px, beside diffusers' U-Net of about as many weights.
+"""Measure training and sampling at 32 px, beside diffusers' U-Net of about as many weights, and a VAE's explorers.
 
 Run with `make benchmarks`. What is compared takes turns, so that a machine whose speed wanders treats all alike.
 """
@@ -11,9 +11,11 @@ import torch
 from diffusers import UNet2DModel
 from torch import nn
 
-from course_utils import checkpoints, sample, schedules, training
+from course_utils import checkpoints, sample, schedules, training, widgets
+from course_utils.data.named import named_set
 from course_utils.diffusion import l_simple
 from course_utils.models import unet
+from course_utils.studies import autoencoders
 
 ROUNDS, STEPS, BATCH = 5, 4, 32
 
@@ -78,6 +80,33 @@ def sampling_time() -> str:
     return f"sampling: 64 images of 32 px in 20 steps take {min(spent):.1f} s with cats32-cosine"
 
 
+def explorers() -> str:
+    """Milliseconds from a moved slider to the new picture in the explorers of notebook 05, median and worst of 20."""
+    vae, found = checkpoints.load("vae-drawn64"), autoencoders.load()
+    pictures = named_set("drawn:face", size=64, split="test", n=40).images
+    runs = {
+        autoencoders.VARIANTS[name].kl_weight: {**tensors, "numbers": name}
+        for name, (tensors, _) in found.items()
+        if name.startswith("drawn, KL")
+    }
+    latent, between = widgets.latent_explorer(vae, pictures), widgets.interpolation_explorer(vae, pictures)
+    stored = widgets.stored_explorer(runs, "KL weight")
+    weights, lines = sorted(runs), ["explorers of notebook 05, ms per move (median, worst):"]
+    moves = {
+        "latent": (latent.sliders[1], [(-1) ** k * (0.1 + 0.1 * k) for k in range(20)]),
+        "interpolation": (between.slider, [between.slider.options[k][1] for k in range(1, 21)]),
+        "stored": (stored.slider, [weights[(k + 1) % len(weights)] for k in range(20)]),
+    }
+    for name, (slider, values) in moves.items():
+        spent = []
+        for value in values:
+            began = time.perf_counter()
+            slider.value = value
+            spent.append(1000 * (time.perf_counter() - began))
+        lines.append(f"  {name:22s} {statistics.median(spent):7.0f} {max(spent):7.0f}")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
-    for line in (training_rates(), sampling_time()):
+    for line in (training_rates(), sampling_time(), explorers()):
         print(line, flush=True)

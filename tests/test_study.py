@@ -291,3 +291,21 @@ def test_errors_of_a_perfect_autoencoder_are_nothing():
 
     assert autoencoders.errors(Copy(), x) == (0.0, 0.0)
     assert torch.equal(autoencoders.encoded(Copy(), x)["x_hat"], x)
+
+
+def test_what_is_stored_for_notebook_05_is_whole_and_holds_no_photograph():
+    found = autoencoders.load()
+    for name, recipe in autoencoders.VARIANTS.items():
+        tensors, facts = found[name]
+        assert tensors["curve"].shape == (autoencoders.POINTS, 5) and tensors["curve"].isfinite().all()
+        assert tensors["curve"][-1, 0] == recipe.steps and tensors["used"].shape == (recipe.latent,)
+        assert ("reconstructed" in tensors) == (recipe.data != "faces")
+        assert facts["used"] == int((tensors["used"] > autoencoders.ACTIVE).sum())
+        floor = found[f"{recipe.data}, floor"][1]["scores"]["fd"]
+        assert facts["scores"]["fd"] > floor > 0 and facts["ssim_strangers"] < facts["ssim"]
+    for kind in ("faces", "drawn"):
+        names = [n for n in found if n.startswith((f"{kind}, KL", f"{kind}, baseline")) and "seed" not in n]
+        names.sort(key=lambda n: autoencoders.VARIANTS[n].kl_weight)
+        rates = [found[n][0]["curve"][-1, 4].item() for n in names]
+        assert rates == sorted(rates, reverse=True), "the dearer the code, the shorter"
+    assert found["pixels"][0]["curve"].shape == (autoencoders.LOOKS, 3)
