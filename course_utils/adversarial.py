@@ -70,6 +70,17 @@ def gradient_penalty(logits: Tensor, x: Tensor) -> Tensor:
     return gradient.square().flatten(1).sum(1).mean()
 
 
+def path_lengths(images: Tensor, w: Tensor, directions: Tensor) -> Tensor:
+    """Return |J_w^T y| of each image, (B,), for random images y = directions (Karras et al. 2020, section 3.2).
+
+    images: (B, C, S, S), made of w (B, styles, w_dim), which requires grad; directions: standard normal, shaped like
+    images. As in the paper's code, y is divided by S and the length is a root mean square over styles.
+    """
+    value = (images * directions).sum() / math.sqrt(images.shape[2] * images.shape[3])
+    (gradient,) = torch.autograd.grad(value, w, create_graph=True)
+    return gradient.square().sum(2).mean(1).sqrt()
+
+
 def augment(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Shift colours, move by up to an eighth and cut out a quarter, differentiably (Zhao et al. 2020, DiffAugment).
 

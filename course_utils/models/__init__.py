@@ -10,7 +10,7 @@ def build(config: dict[str, Any]) -> nn.Module:
 
     Raises ValueError for an unknown kind or field.
     """
-    from course_utils.models import convnet, dcgan, latent, mlp, unet, vae
+    from course_utils.models import convnet, dcgan, latent, mlp, stylegan2, unet, vae
 
     kinds = {
         "UNet": (unet.UNet, unet.UNetConfig),
@@ -19,6 +19,7 @@ def build(config: dict[str, Any]) -> nn.Module:
         "LatentDiffusion": (latent.LatentDiffusion, latent.LatentConfig),
         "VAE": (vae.VAE, vae.VAEConfig),
         "Generator": (dcgan.Generator, dcgan.DCGANConfig),
+        "StyleGenerator": (stylegan2.StyleGenerator, stylegan2.StyleGAN2Config),
     }
     fields = dict(config)
     kind = fields.pop("kind")

@@ -1,0 +1,160 @@
+"""StyleGAN2: modulation against the paper's equations, styles, noise, growing, and what a bad input is told."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from course_utils import adversarial, models
+from course_utils.models.stylegan2 import (
+    ARCHITECTURES,
+    NORMALISATIONS,
+    StyledConv,
+    StyleDiscriminator,
+    StyleGAN2Config,
+    StyleGenerator,
+)
+
+SMALL = {"size": 32, "z_dim": 8, "w_dim": 6, "mapping": 2, "width": 8, "widest": 16}
+
+
+def made(kind=StyleGenerator, **changes):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return kind(StyleGAN2Config(**SMALL | changes)).eval()
+
+
+@pytest.fixture
+def z():
+    return torch.randn(5, 8, generator=torch.Generator().manual_seed(1))
+
+
+def test_a_styled_convolution_is_that_of_equations_1_to_3(z):
+    layer, w = made().convs[3], made().to_w(z)
+    x = torch.randn(5, 16, 8, 8)
+    with torch.no_grad():
+        layer.bias.uniform_(-1, 1)
+        scale = 1 + layer.style(w)
+        weight = layer.conv.weight * layer.conv.gain * scale[:, None, :, None, None]  # eq. 1
+        weight = weight / (weight.square().sum((2, 3, 4), keepdim=True) + 1e-8).sqrt()  # eq. 3
+        ways = zip(F.interpolate(x, scale_factor=2, mode="bilinear") if layer.up else x, weight, strict=True)
+        wanted = torch.cat([F.conv2d(one[None], own, padding=1) for one, own in ways]) + layer.bias[:, None, None]
+        torch.testing.assert_close(layer(x, w), F.leaky_relu(wanted, 0.2) * math.sqrt(2), atol=1e-4, rtol=1e-4)
+
+
+def test_demodulation_keeps_the_spread_whatever_the_style():
+    torch.manual_seed(0)
+    x, w = torch.randn(4, 32, 16, 16), 30 * torch.randn(4, 6)
+    spread = {}
+    for how in NORMALISATIONS:
+        layer = StyledConv(StyleGAN2Config(**SMALL, normalise=how), 32, 32)
+        spread[how] = layer(x, w).std((1, 2, 3))
+    assert (spread["demodulation"] - 1).abs().max() < 0.35 and spread["none"].min() > 5
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("outside", [True, False])
+@pytest.mark.parametrize("normalise", NORMALISATIONS)
+def test_every_switch_gives_images_and_gradients_for_all_weights(normalise, outside, architecture, z):
+    changes = {"normalise": normalise, "outside": outside, "architecture": architecture}
+    generator, discriminator = (made(kind, **changes).train() for kind in (StyleGenerator, StyleDiscriminator))
+    noise = generator.draw_noise(5, torch.Generator().manual_seed(0))
+    images = generator(z, noise=noise)
+    assert images.shape == (5, 3, 32, 32) and discriminator(images).shape == (5,)
+    discriminator(images).square().sum().backward()
+    for name, p in [*generator.named_parameters(), *discriminator.named_parameters()]:
+        unused = architecture == "growing" and (".".join(name.split(".")[:2]) in {f"rgbs.{k}" for k in range(3)})
+        unused |= architecture == "growing" and name.startswith(("firsts.0", "firsts.1", "firsts.2"))
+        # behind an instance norm a constant makes no difference: that is one of the paper's points
+        lost = normalise == "instance" and not outside and name.endswith("bias") and name.startswith("convs")
+        assert p.grad is not None or unused, name
+        assert unused or lost or p.grad.abs().max() > 0, name
+
+
+def test_each_convolution_listens_to_its_own_style_and_noise(z):
+    generator = made()
+    styles, n = z[:, None].expand(-1, generator.config.styles, -1), generator.config.styles
+    torch.testing.assert_close(generator(styles), generator(z), atol=1e-5, rtol=1e-5)
+    assert n == 7 and len(generator.draw_noise(2, torch.Generator())) == n
+    torch.nn.init.ones_(generator.convs[-1].strength)
+    for k in range(n):
+        other = styles.clone()
+        other[:, k] = z.flip(0)
+        assert not torch.allclose(generator(other)[0], generator(z)[0], atol=1e-4), k
+    fixed, again = generator(z), generator(z)
+    fresh = generator(z, noise=generator.draw_noise(5, torch.Generator().manual_seed(3)))
+    assert torch.equal(fixed, again) and not torch.allclose(fixed, fresh, atol=1e-3)
+
+
+def test_truncation_leads_to_the_mean(z):
+    generator, random = made(size=8).train(), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for _ in range(1200):
+            generator(torch.randn(4, 8, generator=random))
+    w = generator.eval().to_w(torch.randn(20_000, 8, generator=random))
+    assert (generator.w_mean - w.mean(0)).abs().max() < 0.2 * w.std()
+    assert torch.equal(generator.truncated(w[:3], 1.0), generator.w_mean + 1.0 * (w[:3] - generator.w_mean))
+    assert torch.equal(generator.truncated(w[:3], 0.0), generator.w_mean.expand(3, -1))
+
+
+def test_a_growing_pair_looks_at_no_more_than_its_level(z):
+    generator, discriminator = (made(kind, architecture="growing") for kind in (StyleGenerator, StyleDiscriminator))
+    fine = torch.randn(5, 3, 32, 32)
+    coarse = F.interpolate(F.avg_pool2d(fine, 8), scale_factor=8)
+    for network in (generator, discriminator):
+        network.level.fill_(0.0)
+    assert torch.allclose(discriminator(fine), discriminator(coarse), atol=1e-5)
+    before = generator(z)
+    torch.nn.init.normal_(generator.rgbs[1].conv.weight, std=3.0)
+    assert torch.equal(generator(z), before), "8 x 8 pixels are not yet drawn"
+    for network in (generator, discriminator):
+        network.level.fill_(0.25)
+    assert not torch.allclose(generator(z), before, atol=1e-4)
+    assert not torch.allclose(discriminator(fine), discriminator(coarse), atol=1e-5)
+    levels = torch.linspace(0, 3, 61)
+    found = []
+    for level in levels:
+        generator.level.fill_(float(level))
+        found.append(generator(z))
+    jumps = torch.stack([(a - b).abs().max() for a, b in zip(found[1:], found[:-1], strict=True)])
+    assert jumps.max() < 0.5 * (found[0] - found[-1]).abs().max(), "levels fade in, they do not jump"
+
+
+def test_images_that_are_all_alike_betray_themselves():
+    discriminator, x = made(StyleDiscriminator), torch.randn(1, 3, 32, 32)
+    seen = []
+    discriminator.last.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0][:, -1]))
+    discriminator(x.expand(4, -1, -1, -1))
+    discriminator(torch.randn(4, 3, 32, 32))
+    assert seen[0].abs().max() < 1e-3 < seen[1].min()
+
+
+def test_path_lengths_of_a_linear_map():
+    matrix = torch.randn(6, 3 * 4 * 4)
+    w = torch.randn(5, 2, 6, requires_grad=True)
+    images = (w.sum(1) @ matrix).view(5, 3, 4, 4)
+    y = torch.randn(5, 3, 4, 4)
+    wanted = (y.flatten(1) @ matrix.T).norm(dim=1) / 4  # both styles have the same gradient; side 4
+    torch.testing.assert_close(adversarial.path_lengths(images, w, y), wanted)
+
+
+def test_what_does_not_fit_is_refused(z):
+    for changes, message in (
+        ({"size": 24}, "size must be 4 times"),
+        ({"normalise": "layer"}, "unknown normalise 'layer': choose one of demodulation"),
+        ({"architecture": "tall"}, "unknown architecture"),
+        ({"width": 0}, "width must be at least 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            StyleGAN2Config(**SMALL | changes)
+    generator, discriminator = made(), made(StyleDiscriminator)
+    with pytest.raises(ValueError, match=r"takes z of shape \(B, 8\) or \(B, 7, 8\), got \(5, 6\)"):
+        generator(z[:, :6])
+    with pytest.raises(ValueError, match="no classes"):
+        generator(z, torch.zeros(5))
+    with pytest.raises(ValueError, match="takes images of shape"):
+        discriminator(torch.zeros(1, 3, 16, 16))
+    again = models.build({"kind": "StyleGenerator", **vars(generator.config)})
+    again.load_state_dict(generator.state_dict())
+    assert torch.equal(again.eval()(z), generator(z))
