@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from course_utils.state import Player, RunState
 from course_utils.training import EMA, NonFiniteLossError
 
+PATH_DECAY = 0.99  # of the running mean of path lengths (Karras et al. 2020, appendix B)
 LOSSES = ("non_saturating", "saturating", "hinge", "relativistic")
 
 
@@ -149,6 +150,9 @@ def fit(
     input_noise: float = 0.0,
     r1: float = 0.0,
     r2: float = 0.0,
+    r_every: int = 1,
+    path: float = 0.0,
+    path_every: int = 8,
     augmented: bool = False,
     ema: EMA | None = None,
     precision: str = "float32",
@@ -161,16 +165,24 @@ def fit(
     data: a function from the round's number (1, 2, ...) to its `Round`. loss and targets: see `discriminator_loss`. lr:
     of generator and discriminator (two time scales where they differ, Heusel et al. 2017). input_noise: standard
     deviation of Gaussian noise on all that the discriminator sees (Arjovsky & Bottou 2017). r1, r2: gamma of
-    `gradient_penalty` on real and on generated images. augmented: use `augment`. ema: an average of the generator.
+    `gradient_penalty` on real and on generated images. path: weight of a `StyleGenerator`'s deviation of `path_lengths`
+    from their running mean. r_every, path_every: rounds between two uses of these, which then weigh so much more (lazy
+    regularisation, Karras et al. 2020, section 3.1). augmented: use `augment`. ema: an average of the generator.
     precision, state, every and accelerator: as in `training.fit`, resuming bit for bit.
 
-    Raises ValueError for steps < 1, a learning rate that is not positive, another loss or precision,
-    NonFiniteLossError (before the weights of that player are touched) when a loss or a gradient is not finite.
+    Raises ValueError for steps or an interval < 1, a learning rate that is not positive, another loss or precision, a
+    path penalty without w; NonFiniteLossError (before the weights of that player are touched) when a loss or a gradient
+    is not finite.
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     if not min(lr) > 0:
         raise ValueError(f"the learning rates must be positive, got {lr}")
+    if min(r_every, path_every) < 1:
+        raise ValueError(f"r_every and path_every count rounds, at least 1: got {r_every} and {path_every}")
+    styled = hasattr(generator, "draw_noise")
+    if path and not styled:
+        raise ValueError("path lengths are those from w to images, and this generator has no w: leave path at 0")
     _check(loss)
     g, d = (
         Player(name, network, rate, betas, precision=precision, accelerator=accelerator)
@@ -184,6 +196,20 @@ def fit(
         with player.autocast():
             out = player.model(*inputs)
         return out.float()  # losses and augmentation are small and want the digits
+
+    def draw(z: Tensor, y: Tensor | None, noise: torch.Generator) -> Tensor:
+        if styled:
+            return played(g, z, y, generator.draw_noise(len(z), noise))
+        return played(g, z) if y is None else played(g, z, y)
+
+    def path_penalty(z: Tensor, noise: torch.Generator) -> Tensor:
+        with g.autocast():
+            images, w = g.model(z, None, generator.draw_noise(len(z), noise), True)
+        lengths = path_lengths(images, w, torch.randn(images.shape, generator=noise).to(images.device))
+        mean = lengths.detach().mean()
+        mean = mean if accelerator is None else accelerator.reduce(mean, "mean")
+        generator.path_mean.lerp_(mean, 1 - PATH_DECAY)
+        return (lengths - generator.path_mean).square().mean()
 
     def seen(x: Tensor, y: Tensor | None, noise: torch.Generator) -> Tensor:
         x = augment(x, noise) if augmented else x
@@ -208,24 +234,27 @@ def fit(
         for step in range(run.step + 1, steps + 1):
             x, y, z, seed = data(step)
             noise = torch.Generator().manual_seed(seed)
-            arguments = () if y is None else (y,)
+            lazy = r_every if step % r_every == 0 else 0
 
             with torch.no_grad():
-                made = played(g, z[0], *arguments)
-            made.requires_grad_(r2 > 0)
-            x = x.detach().requires_grad_(r1 > 0)
+                made = draw(z[0], y, noise)
+            made.requires_grad_(r2 * lazy > 0)
+            x = x.detach().requires_grad_(r1 * lazy > 0)
             real, fake = seen(x, y, noise), seen(made, y, noise)
             value = discriminator_loss(loss, real, fake, targets)
             for gamma, logits, images in ((r1, real, x), (r2, fake, made)):
-                if gamma:
-                    value = value + gamma / 2 * gradient_penalty(logits, images)
+                if gamma * lazy:
+                    value = value + lazy * gamma / 2 * gradient_penalty(logits, images)
             loss_d, means = turn(d, value, step), (real.mean().item(), fake.mean().item())
 
             discriminator.requires_grad_(False)
-            fake = seen(played(g, z[1], *arguments), y, noise)
+            fake = seen(draw(z[1], y, noise), y, noise)
             with torch.no_grad():
                 real = seen(x.detach(), y, noise) if loss == "relativistic" else None
-            loss_g = turn(g, generator_loss(loss, fake, real), step)
+            value = generator_loss(loss, fake, real)
+            if path and step % path_every == 0:
+                value = value + path_every * path * path_penalty(z[1], noise)
+            loss_g = turn(g, value, step)
             discriminator.requires_grad_(True)
 
             if ema is not None:

@@ -73,7 +73,8 @@ def shape_of(model: nn.Module) -> tuple[int, ...]:
 def one_step(model: nn.Module, n: int, y: Tensor | None = None, seed: int = 0, batch_size: int = 256) -> Tensor:
     """Turn n draws of z into images (n, 3, S, S) in [-1, 1], on the CPU; image i depends on seed and i alone.
 
-    model: a `Generator`, or a `VAE`, whose prior it draws from. y: (n,) labels, or None. Raises ValueError as these.
+    model: a `Generator`, a `StyleGenerator`, or a `VAE`, whose prior it draws from. y: (n,) labels, or None. Raises
+    ValueError as these.
     """
     draw, made = getattr(model, "decode", model), []
     for start in range(0, n, batch_size):
@@ -81,7 +82,7 @@ def one_step(model: nn.Module, n: int, y: Tensor | None = None, seed: int = 0, b
         z = noise_from(model, samplers.example_generators(seed, start, stop))
         with torch.no_grad():
             made.append((draw(z) if y is None else draw(z, y[start:stop].to(z.device))).cpu())
-    return torch.cat(made)
+    return torch.cat(made).clamp(-1, 1)
 
 
 def labels(checkpoint: Checkpoint, names: str | None, n: int) -> Tensor | None:

@@ -15,7 +15,7 @@ import torch
 from course_utils import checkpoints, recipes, selfcheck, training
 from course_utils.checkpoints import Checkpoint
 from course_utils.models import unet
-from course_utils.recipes import BaseRecipe, GANRecipe, Recipe, VAERecipe
+from course_utils.recipes import AdversarialRecipe, BaseRecipe, Recipe, VAERecipe
 
 STATE, MODEL, RECIPE = "state.safetensors", "model.safetensors", "recipe.json"
 
@@ -59,7 +59,7 @@ def run(
     resume is False, ValueError when its recipe differs in more than the number of steps, and what `training.fit`
     raises.
     """
-    if init and isinstance(recipe, GANRecipe):
+    if init and isinstance(recipe, AdversarialRecipe):
         raise ValueError("a GAN cannot start from a checkpoint, which holds its generator only")
     origin = checkpoints.load(init) if init else None
     accelerator = _accelerator(device)
@@ -169,7 +169,8 @@ def main(arguments: list[str] | None = None) -> int:
     if given.list:
         for name, recipe in recipes.RECIPES.items():
             changed = {f.name: getattr(recipe, f.name) for f in fields(recipe) if getattr(recipe, f.name) != f.default}
-            kind = {GANRecipe: "GAN", VAERecipe: "VAE"}.get(type(recipe), "diffusion")
+            kinds = {AdversarialRecipe: "GAN", VAERecipe: "VAE", Recipe: "diffusion"}
+            kind = next(name for group, name in kinds.items() if isinstance(recipe, group))
             print(f"{name:26}{kind:11}{', '.join(f'{k}={v}' for k, v in changed.items()) or 'the defaults'}")
         return 0
     # schedulers of clusters announce the end by SIGTERM: save and stop, as after Ctrl-C

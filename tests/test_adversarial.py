@@ -9,7 +9,7 @@ from torch import nn
 from course_utils import adversarial, checkpoints, recipes, sample, train, training
 from course_utils.data.images import ImageSet
 from course_utils.models.dcgan import DCGANConfig, Discriminator, Generator
-from course_utils.recipes import GANRecipe, gan
+from course_utils.recipes import AdversarialRecipe, GANRecipe, gan
 from course_utils.training import EMA
 
 SMALL = DCGANConfig(size=8, z_dim=6, width=8)
@@ -228,7 +228,7 @@ def test_a_loss_that_is_not_finite_stops_with_advice_and_keeps_the_last_good_sta
     assert all(p.requires_grad for p in d.parameters())
 
 
-@pytest.mark.parametrize("name", [name for name, recipe in recipes.RECIPES.items() if isinstance(recipe, GANRecipe)])
+@pytest.mark.parametrize("name", [n for n, recipe in recipes.RECIPES.items() if isinstance(recipe, AdversarialRecipe)])
 def test_the_command_line_trains_resumes_and_samples_every_gan(name, tmp_path, monkeypatch, capsys):
     classes = tuple("cat frog".split())[: recipes.get(name).classes or 1]
     pixels = torch.randint(0, 256, (40, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
@@ -248,6 +248,32 @@ def test_the_command_line_trains_resumes_and_samples_every_gan(name, tmp_path, m
     assert "this network draws in one step, without steps" in capsys.readouterr().err
     assert train.main([*run[:-8], "--init", path, "--out", str(tmp_path / "y")]) == 2
     assert "a GAN cannot start from a checkpoint" in capsys.readouterr().err
+
+
+def test_lazy_penalties_come_seldom_and_weigh_more(monkeypatch):
+    calls, gamma = [], []
+    plain = adversarial.gradient_penalty
+    monkeypatch.setattr(adversarial, "gradient_penalty", lambda logits, x: calls.append(1) or plain(logits, x))
+    for every in (1, 4):
+        g, d = build()
+        before = [p.detach().clone() for p in d.parameters()]
+        list(adversarial.fit(g, d, rounds(), 8, r1=1e6, r_every=every, lr=(1e-9, 1e-9)))
+        gamma.append(len(calls))
+        calls.clear()
+        assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(before, d.parameters(), strict=True))
+    assert gamma == [8, 2]
+    # at equal weights, the penalty of a lazy round is r_every times that of an eager one
+    losses = [
+        next(adversarial.fit(*build(), rounds(), 1, r1=1e3, r_every=every)).loss_d for every in (1, 2)
+    ]  # round 1 is lazy for 2
+    eager = list(adversarial.fit(*build(), rounds(), 2, r1=1e3, lr=(1e-12, 1e-12)))[1].loss_d
+    none = list(adversarial.fit(*build(), rounds(), 2, lr=(1e-12, 1e-12)))[1].loss_d
+    lazy = list(adversarial.fit(*build(), rounds(), 2, r1=1e3, r_every=2, lr=(1e-12, 1e-12)))[1].loss_d
+    assert losses[0] > losses[1] and lazy - none == pytest.approx(2 * (eager - none), rel=1e-2)
+    with pytest.raises(ValueError, match="r_every and path_every count rounds"):
+        next(adversarial.fit(*build(), rounds(), 1, r_every=0))
+    with pytest.raises(ValueError, match="this generator has no w"):
+        next(adversarial.fit(*build(), rounds(), 1, path=2.0))
 
 
 def test_rounds_are_shared_evenly_and_depend_on_seed_and_step_alone():

@@ -1,12 +1,14 @@
 """StyleGAN2: modulation against the paper's equations, styles, noise, growing, and what a bad input is told."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from course_utils import adversarial, models
+from course_utils.data.images import ImageSet
 from course_utils.models.stylegan2 import (
     ARCHITECTURES,
     NORMALISATIONS,
@@ -15,6 +17,7 @@ from course_utils.models.stylegan2 import (
     StyleGAN2Config,
     StyleGenerator,
 )
+from course_utils.recipes import StyleGANRecipe
 
 SMALL = {"size": 32, "z_dim": 8, "w_dim": 6, "mapping": 2, "width": 8, "widest": 16}
 
@@ -139,6 +142,58 @@ def test_path_lengths_of_a_linear_map():
     torch.testing.assert_close(adversarial.path_lengths(images, w, y), wanted)
 
 
+def noise_images(n=20):
+    pixels = torch.randint(0, 256, (n, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return ImageSet(pixels, torch.zeros(n, dtype=torch.long), ("noise",), "noise", False)
+
+
+def recipe(**changes):
+    small = {"size": 8, "batch_size": 4, "z_dim": 6, "w_dim": 6, "width": 8, "mapping": 2, "precision": "float32"}
+    return StyleGANRecipe(**small | {"steps": 6, "r_every": 2, "path_every": 3} | changes)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_stopped_run_ends_the_same(architecture, tmp_path):
+    ours, ends = recipe(architecture=architecture), []
+    for name, stops in (("a", [None]), ("b", [2, None])):
+        for stop in stops:
+            pair, ema, _ = ours.build()
+            for record in ours.fit(pair, ema, noise_images(), state=tmp_path / name):
+                if record.step == stop:
+                    break
+        assert pair.generator.path_mean > 0 and pair.generator.w_mean.abs().max() > 0
+        ends.append(pair.state_dict() | {f"ema.{key}": value for key, value in ema.model.state_dict().items()})
+    for key, value in ends[0].items():
+        assert torch.equal(value, ends[1][key]), key
+
+
+def test_growing_networks_reach_their_size_when_the_recipe_says():
+    ours = recipe(architecture="growing", steps=10, grown=0.5)
+    pair, ema, _ = ours.build()
+    levels = []
+    for _ in ours.fit(pair, ema, noise_images()):
+        levels.append((pair.generator.level.item(), pair.discriminator.level.item(), ema.model.level.item()))
+    wanted = [min(1.0, step / 5) for step in range(1, 11)]
+    assert levels == [pytest.approx((level,) * 3) for level in wanted]
+
+
+def test_styles_are_mixed_as_often_as_asked():
+    z = {mixing: [] for mixing in (0.0, 0.5, 1.0)}
+    for mixing in z:
+        ours = recipe(mixing=mixing, size=32, batch_size=20)
+        images = replace(noise_images(40), pixels=torch.zeros(40, 3, 32, 32, dtype=torch.uint8))
+        rounds = ours.rounds(images, ours.pair())
+        z[mixing] = torch.cat([rounds(step).z.flatten(0, 1) for step in range(1, 11)])
+        assert torch.equal(rounds(3).z, rounds(3).z)
+        halves = torch.cat([ours.rounds(images, ours.pair(), (rank, 2))(3).z for rank in range(2)], dim=1)
+        assert torch.equal(halves, rounds(3).z), "processes share what one alone would draw"
+    assert z[0.5].shape == (400, 7, 6)
+    mixed = {mixing: (value[:, 0] != value[:, -1]).any(-1).float().mean() for mixing, value in z.items()}
+    assert mixed[0.0] == 0 and mixed[1.0] == 1 and abs(mixed[0.5] - 0.5) < 0.1
+    changes = (z[1.0][:, 1:] != z[1.0][:, :-1]).any(-1).sum(1)
+    assert (changes == 1).all(), "from one convolution on it is the other z"
+
+
 def test_what_does_not_fit_is_refused(z):
     for changes, message in (
         ({"size": 24}, "size must be 4 times"),
@@ -155,6 +210,10 @@ def test_what_does_not_fit_is_refused(z):
         generator(z, torch.zeros(5))
     with pytest.raises(ValueError, match="takes images of shape"):
         discriminator(torch.zeros(1, 3, 16, 16))
+    with pytest.raises(ValueError, match=r"mixing must lie in \[0, 1\], got 2"):
+        recipe(mixing=2).build()
+    with pytest.raises(ValueError, match="takes no classes"):
+        recipe(classes=2).build()
     again = models.build({"kind": "StyleGenerator", **vars(generator.config)})
     again.load_state_dict(generator.state_dict())
     assert torch.equal(again.eval()(z), generator(z))

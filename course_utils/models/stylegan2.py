@@ -145,9 +145,10 @@ class StyleGenerator(nn.Module):
 
     Source: Karras et al. 2020, figures 2c and 7b. z: (B, z_dim), standard normal, or (B, styles, z_dim), one for each
     convolution, which mixes styles. noise: one tensor (B or 1, 1, side, side) per convolution, see `draw_noise`; None
-    takes the fixed ones that belong to the network. y must be None: there are no classes. In training mode a running
-    mean of w is kept. `level`, of a growing network: how many resolutions it has reached, a fraction fading in the
-    next. Raises ValueError for shapes that do not fit.
+    takes the fixed ones that belong to the network. y must be None: there are no classes. with_w: also return the w
+    (B, styles, w_dim), for `adversarial.path_lengths`. In training mode a running mean of w is kept. `level`, of a
+    growing network: how many resolutions it has reached, a fraction fading in the next. Raises ValueError for shapes
+    that do not fit.
     """
 
     def __init__(self, config: StyleGAN2Config | None = None):
@@ -214,23 +215,21 @@ class StyleGenerator(nn.Module):
                 rgb = _up(rgb) + new
         return rgb.float()
 
-    def forward(self, z: Tensor, y: None = None, noise: Sequence[Tensor] | None = None) -> Tensor:
-        return self.with_w(z, y, noise)[0]
-
-    def with_w(self, z: Tensor, y: None = None, noise: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """Return images, and the w (B, styles, w_dim) that they were made of, for `path_lengths`."""
+    def forward(
+        self, z: Tensor, y: None = None, noise: Sequence[Tensor] | None = None, with_w: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
         if y is not None:
             raise ValueError("this generator has no classes: leave y out")
         if z.shape[-1] != self.config.z_dim or z.shape[1:-1] not in ((), (self.config.styles,)):
             shapes = f"(B, {self.config.z_dim}) or (B, {self.config.styles}, {self.config.z_dim})"
             raise ValueError(f"this generator takes z of shape {shapes}, got {tuple(z.shape)}")
         w = self.to_w(z)
+        w = w[:, None].expand(-1, self.config.styles, -1) if w.ndim == 2 else w
         if self.training:
             with torch.no_grad():
-                own = w.float() if w.ndim == 2 else w[:, 0].float()
-                self.w_mean.lerp_(own.mean(0), 1 - _W_DECAY)
-        w = w[:, None].expand(-1, self.config.styles, -1) if w.ndim == 2 else w
-        return self.synthesise(w, noise), w
+                self.w_mean.lerp_(w[:, 0].float().mean(0), 1 - _W_DECAY)
+        images = self.synthesise(w, noise)
+        return (images, w) if with_w else images
 
 
 class StyleDiscriminator(nn.Module):

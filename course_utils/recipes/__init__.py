@@ -1,15 +1,34 @@
 """Named, complete training configurations on pictures: `python -m course_utils.train NAME`."""
 
-from course_utils.recipes import diffusion, gan, latent, vae
+from course_utils.recipes import diffusion, gan, latent, stylegan2, vae
 from course_utils.recipes.base import BaseRecipe
 from course_utils.recipes.diffusion import Batch, Batches, Recipe
-from course_utils.recipes.gan import GANRecipe
+from course_utils.recipes.gan import AdversarialRecipe, GANRecipe
 from course_utils.recipes.latent import LatentRecipe
+from course_utils.recipes.stylegan2 import StyleGANRecipe
 from course_utils.recipes.vae import VAERecipe
 
-RECIPES: dict[str, BaseRecipe] = {**diffusion.RECIPES, **gan.RECIPES, **vae.RECIPES, **latent.RECIPES}
+RECIPES: dict[str, BaseRecipe] = {
+    **diffusion.RECIPES,
+    **gan.RECIPES,
+    **stylegan2.RECIPES,
+    **vae.RECIPES,
+    **latent.RECIPES,
+}
 
-__all__ = ["RECIPES", "BaseRecipe", "Batch", "Batches", "GANRecipe", "LatentRecipe", "Recipe", "VAERecipe", "get"]
+__all__ = [
+    "RECIPES",
+    "AdversarialRecipe",
+    "BaseRecipe",
+    "Batch",
+    "Batches",
+    "GANRecipe",
+    "LatentRecipe",
+    "Recipe",
+    "StyleGANRecipe",
+    "VAERecipe",
+    "get",
+]
 
 
 def get(name: str) -> BaseRecipe:

@@ -18,41 +18,45 @@ from course_utils.training import EMA
 class Pair(nn.Module):
     """A generator and its discriminator, as one module."""
 
-    def __init__(self, config: DCGANConfig):
+    def __init__(self, generator: nn.Module, discriminator: nn.Module):
         super().__init__()
-        self.generator, self.discriminator = Generator(config), Discriminator(config)
+        self.generator, self.discriminator = generator, discriminator
 
 
 @dataclass(frozen=True)
-class GANRecipe(BaseRecipe):
-    """A complete run of a DCGAN; see also `BaseRecipe`. width to conditioning: as in `DCGANConfig`.
+class AdversarialRecipe(BaseRecipe):
+    """What the recipes of all GANs share; see also `BaseRecipe`.
 
-    target_real, target_fake: the targets of `adversarial.discriminator_loss`, 1 and 0 without smoothing. Other fields
-    as in `adversarial.fit`.
+    target_real, target_fake: the targets of `adversarial.discriminator_loss`, 1 and 0 without smoothing. beta1, beta2:
+    of Adam. Other fields as in `adversarial.fit`.
     """
 
     batch_size: int = 64
     ema: float = 0.999
-    width: int = 64
-    early: int = 1
     z_dim: int = 128
-    norm: str = "batch"
-    conditioning: str = "projection"
     loss: str = "non_saturating"
     lr_g: float = 2e-4
     lr_d: float = 2e-4
+    beta1: float = 0.5
+    beta2: float = 0.999
     target_real: float = 1.0
     target_fake: float = 0.0
     input_noise: float = 0.0
     r1: float = 0.0
     r2: float = 0.0
+    r_every: int = 1
+    path: float = 0.0
+    path_every: int = 8
     augmented: bool = False
     precision: str = "bfloat16"
 
-    def network_config(self) -> DCGANConfig:
-        """Return the configuration of both networks; raises ValueError for values that do not fit."""
-        names = ("size", "width", "early", "z_dim", "norm", "classes", "conditioning")
-        return DCGANConfig(**{name: getattr(self, name) for name in names})
+    def pair(self) -> Pair:
+        """Return both networks, untrained; raises ValueError for settings that do not fit."""
+        raise NotImplementedError
+
+    def rounds(self, images: ImageSet, pair: Pair, shard: tuple[int, int] = (0, 1)) -> "Rounds":
+        """Return the function from the step's number to its `Round`; `shard` is (rank, number of processes)."""
+        return Rounds(images, self, next(pair.parameters()).device, shard)
 
     def schedule_facts(self) -> None:
         """A GAN has no schedule."""
@@ -62,7 +66,7 @@ class GANRecipe(BaseRecipe):
         """Return both networks (initialised from the seed), the average of the generator, and None."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            pair = Pair(self.network_config())
+            pair = self.pair()
         pair = pair.to(device, memory_format=torch.channels_last)
         return pair, EMA(pair.generator, self.ema), None
 
@@ -76,28 +80,47 @@ class GANRecipe(BaseRecipe):
         **options: Any,
     ) -> Iterator[GANStep]:
         """Train what `build` returned on `images` as this recipe says; options and errors as for `adversarial.fit`."""
+        same = ("loss", "input_noise", "r1", "r2", "r_every", "path", "path_every", "augmented", "precision")
         return adversarial.fit(
             pair.generator,
             pair.discriminator,
-            Rounds(images, self, next(pair.parameters()).device, shard),
+            self.rounds(images, pair, shard),
             self.steps,
-            loss=self.loss,
             lr=(self.lr_g, self.lr_d),
+            betas=(self.beta1, self.beta2),
             targets=(self.target_real, self.target_fake),
-            input_noise=self.input_noise,
-            r1=self.r1,
-            r2=self.r2,
-            augmented=self.augmented,
             ema=ema,
-            precision=self.precision,
+            **{name: getattr(self, name) for name in same},
             **options,
         )
+
+
+@dataclass(frozen=True)
+class GANRecipe(AdversarialRecipe):
+    """A complete run of a DCGAN; see also `AdversarialRecipe`. width to conditioning: as in `DCGANConfig`."""
+
+    width: int = 64
+    early: int = 1
+    norm: str = "batch"
+    conditioning: str = "projection"
+
+    def network_config(self) -> DCGANConfig:
+        """Return the configuration of both networks; raises ValueError for values that do not fit."""
+        names = ("size", "width", "early", "z_dim", "norm", "classes", "conditioning")
+        return DCGANConfig(**{name: getattr(self, name) for name in names})
+
+    def pair(self) -> Pair:
+        """Return both networks, untrained; raises ValueError for settings that do not fit."""
+        config = self.network_config()
+        return Pair(Generator(config), Discriminator(config))
 
 
 class Rounds(Pictures):
     """A function from the step's number to its `Round`; errors as for `Pictures`."""
 
-    def __init__(self, images: ImageSet, recipe: GANRecipe, device: torch.device, shard: tuple[int, int] = (0, 1)):
+    def __init__(
+        self, images: ImageSet, recipe: AdversarialRecipe, device: torch.device, shard: tuple[int, int] = (0, 1)
+    ):
         super().__init__(images, recipe, shard)
         self.device, self.shard = device, shard
 

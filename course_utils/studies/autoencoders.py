@@ -56,7 +56,7 @@ VARIANTS: dict[str, VAERecipe] = {f"faces, {name}": BASE.changed(**change) for n
 }
 
 # diffusion of 64 x 64 pixels, in about the minutes in which ldm-faces64 and its VAE were trained together
-PIXELS = RECIPES["faces64"].changed(steps=4000, decay=True)
+PIXELS = RECIPES["faces64"].changed(steps=5000, decay=True)
 
 
 class Tools(NamedTuple):
