@@ -261,6 +261,17 @@ def test_an_autoencoder_is_looked_at_on_the_way_and_scored(name, quick_judge, fe
     assert "reconstructed" not in tensors, "copies of photographs do not ship"
 
 
+def test_principal_components_leave_out_what_they_should():
+    generator = torch.Generator().manual_seed(0)
+    axes = torch.randn(3, 3, 8, 8, generator=generator)
+    axes = torch.linalg.qr((axes + axes.flip(-1)).flatten(1).T)[0].T  # mirrored pictures are the same ones
+    codes = torch.randn(4000, 3, generator=generator) * torch.tensor([4.0, 2.0, 1.0])
+    pictures = (codes @ axes).view(-1, 3, 8, 8)
+    errors = autoencoders.linear(pictures[:3000], pictures[3000:], [1, 2, 3])
+    assert list(errors) == [0, 1, 2, 3] and errors[3] == pytest.approx(0, abs=1e-3)
+    assert [errors[n] for n in range(3)] == pytest.approx([10.5, 2.5, 0.5], rel=0.15)
+
+
 def test_a_run_in_pixels_is_looked_at_four_times(quick_judge, few_pictures, monkeypatch):
     monkeypatch.setattr(autoencoders, "N", 24)
     monkeypatch.setattr(autoencoders, "SAMPLING", autoencoders.SAMPLING | {"steps": 2})

@@ -273,3 +273,18 @@ def test_weight_decay_reaches_the_optimiser():
             pass
         norms[decay] = sum(p.square().sum().item() for p in model.parameters())
     assert norms[10.0] < 0.8 * norms[0.0]
+
+
+def test_the_kl_weight_warms_up():
+    recipe = VAERecipe(
+        size=16, network="tiny", latent=3, batch_size=4, kl_weight=2.0, kl_warmup=10, precision="float32"
+    )
+    model, _, _ = recipe.build()
+    images = pictures()
+    batches = recipe.batches(images)
+    assert [batches(step).warm for step in (1, 5, 10, 99)] == [0.1, 0.5, 1.0, 1.0]
+    batch = batches(5)
+    terms = recipe.terms(model, batch.x, batch.eps)
+    wanted = (-terms.log_likelihood + 1.0 * terms.kl).mean() / batch.x[0].numel()  # half of the weight of 2
+    torch.testing.assert_close(recipe.loss(model, batch), wanted)
+    assert recipe.changed(kl_warmup=0).batches(images)(1).warm == 1.0

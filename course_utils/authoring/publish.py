@@ -21,7 +21,7 @@ from course_utils.models.vae import VAE
 from course_utils.paths import CHECKOUT
 
 SAMPLING = {"sampler": "dpm_solver_pp", "steps": 25, "spacing": "lambda", "seed": 0}
-RECONSTRUCTED = "test pictures, encoded and decoded"
+RECONSTRUCTED = "training pictures, encoded and decoded"
 LIMIT = 8_000_000  # bytes
 LARGEST = 1000  # images in a score
 FLOOR = ("fd", "fd_std", "kid", "kid_std", "precision", "recall")
@@ -32,10 +32,10 @@ END = "<!-- end -->"
 def measure(checkpoint: Checkpoint, floors: dict[str, Any] | None = None) -> dict[str, Any]:
     """Score as many generated images as the test part holds (1,000 at most) against it; add the floor and the ratio.
 
-    A VAE with a map of codes generates nothing by itself: its reconstructions of the test part are scored. Of every VAE
-    "reconstructions" tells what it makes of the test part. Labels are asked for in turns; a model of several classes is
-    also scored on each alone, under "per_class". floors: those of earlier calls by the name of the set; what lacks is
-    computed and added.
+    A VAE with a map of codes generates nothing by itself: reconstructions of training pictures are scored. Of every VAE
+    "reconstructions" tells what it makes of the test part: FD to that part itself (0 for a perfect copier), PSNR, SSIM.
+    Labels are asked for in turns; a model of several classes is also scored on each alone, under "per_class". floors:
+    those of earlier calls by the name of the set; what lacks is computed and added.
     """
     settings = checkpoint.card["settings"]
     network = metrics.features.network()
@@ -49,11 +49,12 @@ def measure(checkpoint: Checkpoint, floors: dict[str, Any] | None = None) -> dic
         test = named_set(data, size=settings["size"], split="test")
         n = min(len(test), LARGEST)
         reference = metrics.features.extract(test[:n][0], network)
+        train = named_set(data, size=settings["size"], split="train")
         if data not in floors:
-            train = named_set(data, size=settings["size"], split="train")
             floors[data] = metrics.real_floor(train, reference, n, network)
         if reconstructs:
-            pictures = latents.decode(vae, latents.encode(vae, test[:n][0]))
+            # not of the test part: a perfect copy of the reference would score 0, far below any floor
+            pictures = latents.decode(vae, latents.encode(vae, train[:n][0]))
         else:
             y = sample.labels(checkpoint, None, n) if label is None else torch.full((n,), label)
             pictures = sample.images(checkpoint.model, checkpoint.schedule, n, y=y, **sampling)

@@ -28,7 +28,8 @@ NETWORKS: dict[str, VAEConfig] = {
 class VAERecipe(BaseRecipe):
     """A complete run of a VAE; see also `BaseRecipe`. network: one of NETWORKS; latent: its length or channels.
 
-    kl_weight, free_bits, likelihood and scale: as in `elbo.terms`. turn: degrees, shift: pixels, by which training
+    kl_weight, free_bits, likelihood and scale: as in `elbo.terms`. kl_warmup: steps in which the KL weight grows from 0
+    to its value (Bowman et al. 2016, section 3.1), 0 for none. turn: degrees, shift: pixels, by which training
     pictures are moved at most, corners: what fills the rest, see `augment.warp`. dropout: in the networks. Other fields
     as in `training.fit`.
     """
@@ -39,6 +40,7 @@ class VAERecipe(BaseRecipe):
     network: str = "vector"
     latent: int = 256
     kl_weight: float = 0.02
+    kl_warmup: int = 0
     free_bits: float = 0.0
     likelihood: str = "gaussian"
     scale: float = 1.0
@@ -80,15 +82,15 @@ class VAERecipe(BaseRecipe):
         """Return the function from step number to batch; `shard` is (rank, number of processes)."""
         return VAEBatches(images, self, torch.device(device), shard)
 
-    def terms(self, model: nn.Module, x: Tensor, eps: Tensor | None = None) -> elbo.Terms:
-        """Return the terms of the bound for images x, in nats per image; eps as for `VAE`."""
-        out = model(x, eps)
-        how = {"kind": self.likelihood, "scale": self.scale, "kl_weight": self.kl_weight, "free_bits": self.free_bits}
+    def terms(self, model: nn.Module, x: Tensor, eps: Tensor | None = None, warm: float = 1.0) -> elbo.Terms:
+        """Return the terms of the bound for images x, in nats per image; eps as for `VAE`, warm: see `VAEBatch`."""
+        out, weight = model(x, eps), warm * self.kl_weight
+        how = {"kind": self.likelihood, "scale": self.scale, "kl_weight": weight, "free_bits": self.free_bits}
         return elbo.terms(x, out.x_hat, out.mu, out.logvar, **how)
 
     def loss(self, model: nn.Module, batch: "VAEBatch") -> Tensor:
         """Mean over the batch of the weighted negative bound, divided by the numbers in an image."""
-        return self.terms(model, batch.x, batch.eps).loss.mean() / batch.x[0].numel()
+        return self.terms(model, *batch).loss.mean() / batch.x[0].numel()
 
     def fit(
         self,
@@ -117,10 +119,11 @@ class VAERecipe(BaseRecipe):
 
 
 class VAEBatch(NamedTuple):
-    """x: (B, 3, S, S) in [-1, 1]; eps: (B, *latent_shape), standard normal."""
+    """x: (B, 3, S, S) in [-1, 1]; eps: (B, *latent_shape), standard normal; warm: share of the KL weight, 0 to 1."""
 
     x: Tensor
     eps: Tensor
+    warm: float = 1.0
 
 
 class VAEBatches(Pictures):
@@ -138,7 +141,8 @@ class VAEBatches(Pictures):
             # drawn for the whole batch, then cut: each process moves its pictures as one process alone would
             moves = augment.moves(recipe.batch_size, recipe.turn, recipe.shift, generator)
             x = augment.warp(x, *(part[self.mine] for part in moves), recipe.corners)
-        return VAEBatch(x.to(self.device), eps.to(self.device))
+        warm = min(1.0, step / recipe.kl_warmup) if recipe.kl_warmup else 1.0
+        return VAEBatch(x.to(self.device), eps.to(self.device), warm)
 
 
 _SOURCES = VAERecipe()  # the sources' KL weight of 0.02 reconstructs well; for samples, notebook 05 finds, it is low
@@ -146,7 +150,7 @@ _MAP = _SOURCES.changed(network="map8", latent=8, kl_weight=1e-3)
 RECIPES: dict[str, VAERecipe] = {
     "vae-faces64": _SOURCES.changed(kl_weight=0.5),
     "vae-faces64-spatial": _MAP,
-    "vae-drawn64": _SOURCES.changed(data="drawn:face", kl_weight=0.1),
+    "vae-drawn64": _SOURCES.changed(data="drawn:face", kl_weight=0.5),
     "vae-drawn64-spatial": _MAP.changed(data="drawn:face"),
     # the sources' second run: latent 512, one stage deeper, pictures moved about
     "vae-faces64-turned": _SOURCES.changed(network="deeper", latent=512, turn=15.0, shift=4, corners="black"),
