@@ -150,7 +150,7 @@ _MAP = _SOURCES.changed(network="map8", latent=8, kl_weight=1e-3)
 RECIPES: dict[str, VAERecipe] = {
     "vae-faces64": _SOURCES.changed(kl_weight=0.5),
     "vae-faces64-spatial": _MAP,
-    "vae-drawn64": _SOURCES.changed(data="drawn:face", kl_weight=0.5),
+    "vae-drawn64": _SOURCES.changed(data="drawn:face", kl_weight=0.1),
     "vae-drawn64-spatial": _MAP.changed(data="drawn:face"),
     # the sources' second run: latent 512, one stage deeper, pictures moved about
     "vae-faces64-turned": _SOURCES.changed(network="deeper", latent=512, turn=15.0, shift=4, corners="black"),
