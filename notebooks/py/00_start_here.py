@@ -104,7 +104,7 @@ viz.show(
 # | ✅ | [02 · DDPM derivation](02_ddpm_derivation.ipynb) | from a chain of Gaussians to the training loss, every line checked by numbers |
 # | ✅ | [03 · CIFAR-10 cats](03_cifar10_cats.ipynb) | the same on pictures: U-Net, schedules, samplers; is it memorising? |
 # | ✅ | [04 · Conditional generation](04_conditional_generation.ipynb) | cats *or* frogs, on demand: labels, guidance and its price |
-# | ⏳ | 05 · VAE | variational autoencoders, and diffusion in their latent space |
+# | ✅ | [05 · Variational autoencoders](05_vae.ipynb) | what the KL weight buys, collapse, over-fitting; diffusion in the latent space |
 # | ⏳ | 06 · DCGAN | two networks at war |
 # | ⏳ | 07 · FID study | how good is it? What scores see and what they miss |
 # | ⏳ | 08 · Fusion | the child of two cats |
