@@ -741,7 +741,7 @@ print(f"latent diffusion: {minutes(coder.card):.0f} minutes for the VAE, {minute
 # *Look for:* the second row. As a generator this VAE is worthless: its codes are nowhere near $\mathcal N(0, I)$. As a *language for faces* it is good, and diffusion learns to speak it.
 #
 # - **Quality:** after equal minutes, those of its VAE included, diffusion of codes scores better than diffusion of pixels, and far better than the VAE for which random codes had to work. (That one differs in more than the map: its codes are dearer and it trained for a shorter time.)
-# - **Speed:** about three times as many pictures per second, at the same number of steps.
+# - **Speed:** more than three times as many pictures per second, at the same number of steps.
 # - **The ceiling:** reconstructions are as good as its samples can get. More minutes would help the pixels, which have no such ceiling: the shipped network, four times as long at it and started from a network for CIFAR-10 cats, is ahead. A larger VAE, or one with a sharper loss, lifts the ceiling.
 # - **Variety:** recall stays low for all of them.
 #
