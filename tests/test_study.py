@@ -243,7 +243,7 @@ def test_every_job_has_a_definition_of_its_own_that_can_be_stored():
 # ---- notebook 05
 
 
-@pytest.mark.parametrize("name", ["drawn, baseline", "drawn, latent 4"])
+@pytest.mark.parametrize("name", ["drawn, baseline", "drawn, KL weight 10"])
 def test_an_autoencoder_is_looked_at_on_the_way_and_scored(name, quick_judge, few_pictures, monkeypatch):
     monkeypatch.setattr(autoencoders, "N", 24)
     monkeypatch.setattr(autoencoders, "POINTS", 3)

@@ -715,15 +715,10 @@ viz.rows(
     name="05_latent",
 )
 
-
 # %%
-def minutes(card):
-    return card["minutes"] + card.get("started_from", {}).get("minutes", 0)
-
-
 cards = checkpoints.names()
-rows = {name: (minutes(cards[name]), rate, cards[name]["scores"]) for name, rate in rates.items()}
-rows[ldm.name] = (minutes(ldm.card) + minutes(coder.card), *rows[ldm.name][1:])
+rows = {name: (cards[name]["minutes"], rate, cards[name]["scores"]) for name, rate in rates.items()}
+rows[ldm.name] = (ldm.card["minutes"] + coder.card["minutes"], *rows[ldm.name][1:])
 rows["pixels, as many minutes"] = (alike[1]["minutes"], rates[pixels.name], alike[1]["scores"])
 floor = cards[pixels.name]["scores"]["floor"]["fd"]
 print(
@@ -735,14 +730,14 @@ for name, (spent, rate, scores) in rows.items():
 for name in (coder.name, "vae-faces64"):
     own = cards[name]["scores"]["reconstructions"]
     print(f"{name}: new faces reconstructed, FD {own['fd']:.0f}, PSNR {own['psnr']:.1f} dB, SSIM {own['ssim']:.2f}")
-print(f"latent diffusion: {minutes(coder.card):.0f} minutes for the VAE, {minutes(ldm.card):.0f} for the denoiser")
+print(f"latent diffusion: {coder.card['minutes']:.0f} minutes for the VAE, {ldm.card['minutes']:.0f} for the denoiser")
 
 # %% [markdown]
 # *Look for:* the second row. As a generator this VAE is worthless: its codes are nowhere near $\mathcal N(0, I)$. As a *language for faces* it is good, and diffusion learns to speak it.
 #
 # - **Quality:** after equal minutes, those of its VAE included, diffusion of codes scores better than diffusion of pixels, and far better than the VAE for which random codes had to work. (That one differs in more than the map: its codes are dearer and it trained for a shorter time.)
 # - **Speed:** more than three times as many pictures per second, at the same number of steps.
-# - **The ceiling:** reconstructions are as good as its samples can get. More minutes would help the pixels, which have no such ceiling: the shipped network, four times as long at it and started from a network for CIFAR-10 cats, is ahead. A larger VAE, or one with a sharper loss, lifts the ceiling.
+# - **The ceiling:** reconstructions are as good as its samples can get. More minutes would help the pixels, which have no such ceiling: the shipped network, which took 2.7 times as long (more than half of that as a network for CIFAR-10 cats), is ahead. A larger VAE, or one with a sharper loss, lifts the ceiling.
 # - **Variety:** recall stays low for all of them.
 #
 # ### Does the loss tell how good the samples are?
