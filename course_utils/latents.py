@@ -29,10 +29,20 @@ class Directions(NamedTuple):
 
 
 @torch.no_grad()
-def encode(model: VAE, images: Tensor) -> Tensor:
-    """Return mu (N, *latent_shape) of images (N, 3, S, S), batch by batch; raises ValueError as the encoder."""
+def posterior(model: VAE, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mu and logvar of q(z | x), each (N, *latent_shape), of images (N, 3, S, S), batch by batch.
+
+    Raises ValueError as the encoder.
+    """
     device = _device(model)
-    return torch.cat([model.encoder(batch.to(device))[0].cpu() for batch in images.split(_BATCH)])
+    parts = [model.encoder(batch.to(device)) for batch in images.split(_BATCH)]
+    mu, logvar = (torch.cat([moment.cpu() for moment in part]) for part in zip(*parts, strict=True))
+    return mu, logvar
+
+
+def encode(model: VAE, images: Tensor) -> Tensor:
+    """Return mu (N, *latent_shape) of images (N, 3, S, S); see `posterior`."""
+    return posterior(model, images)[0]
 
 
 @torch.no_grad()
@@ -40,6 +50,11 @@ def decode(model: VAE, z: Tensor) -> Tensor:
     """Return images (N, 3, S, S) in [-1, 1] of z (N, *latent_shape); raises ValueError as the decoder."""
     device = _device(model)
     return torch.cat([model.decode(batch.to(device)).cpu() for batch in z.split(_BATCH)])
+
+
+def reconstruct(model: VAE, images: Tensor) -> Tensor:
+    """Return what is decoded from mu of images (N, 3, S, S), in the same shape and [-1, 1]; errors as `encode`."""
+    return decode(model, encode(model, images))
 
 
 def principal(model: VAE, images: Tensor) -> Directions:

@@ -167,9 +167,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--every", type=float, default=120.0, help="seconds between two savings (default: 120)")
     given = parser.parse_args(arguments)
     if given.list:
+        kinds = {AdversarialRecipe: "GAN", VAERecipe: "VAE", Recipe: "diffusion"}
         for name, recipe in recipes.RECIPES.items():
             changed = {f.name: getattr(recipe, f.name) for f in fields(recipe) if getattr(recipe, f.name) != f.default}
-            kinds = {AdversarialRecipe: "GAN", VAERecipe: "VAE", Recipe: "diffusion"}
             kind = next(name for group, name in kinds.items() if isinstance(recipe, group))
             print(f"{name:26}{kind:11}{', '.join(f'{k}={v}' for k, v in changed.items()) or 'the defaults'}")
         return 0

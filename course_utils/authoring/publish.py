@@ -9,18 +9,21 @@ import argparse
 import json
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from course_utils import checkpoints, latents, metrics, sample
 from course_utils.checkpoints import Checkpoint
+from course_utils.data.images import ImageSet
 from course_utils.data.named import named_set
+from course_utils.metrics.protocol import SAMPLING
 from course_utils.models.vae import VAE
 from course_utils.paths import CHECKOUT
 
-SAMPLING = {"sampler": "dpm_solver_pp", "steps": 25, "spacing": "lambda", "seed": 0}
 RECONSTRUCTED = "training pictures, encoded and decoded"
 LIMIT = 8_000_000  # bytes
 LARGEST = 1000  # images in a score
@@ -45,16 +48,23 @@ def measure(checkpoint: Checkpoint, floors: dict[str, Any] | None = None) -> dic
     # a map of codes is there to be diffused in; nobody draws it from N(0, I)
     reconstructs = vae is not None and vae.config.spatial
 
+    def part(data: str, split: str) -> ImageSet:
+        return named_set(data, size=settings["size"], split=split)
+
+    @cache
+    def reference_of(data: str) -> tuple[str, Tensor, Tensor]:
+        test = part(data, "test")
+        x = test[: min(len(test), LARGEST)][0]
+        return test.name, x, metrics.features.extract(x, network)
+
     def against(data: str, label: int | None) -> dict[str, Any]:
-        test = named_set(data, size=settings["size"], split="test")
-        n = min(len(test), LARGEST)
-        reference = metrics.features.extract(test[:n][0], network)
-        train = named_set(data, size=settings["size"], split="train")
+        test, x, reference = reference_of(data)
+        n = len(x)
         if data not in floors:
-            floors[data] = metrics.real_floor(train, reference, n, network)
+            floors[data] = metrics.real_floor(part(data, "train"), reference, n, network)
         if reconstructs:
             # not of the test part: a perfect copy of the reference would score 0, far below any floor
-            pictures = latents.decode(vae, latents.encode(vae, train[:n][0]))
+            pictures = latents.reconstruct(vae, part(data, "train")[:n][0])
         else:
             y = sample.labels(checkpoint, None, n) if label is None else torch.full((n,), label)
             pictures = sample.images(checkpoint.model, checkpoint.schedule, n, y=y, **sampling)
@@ -62,7 +72,7 @@ def measure(checkpoint: Checkpoint, floors: dict[str, Any] | None = None) -> dic
         return {
             "network": network.name,
             "n": n,
-            "reference": test.name,
+            "reference": test,
             "sampling": RECONSTRUCTED if reconstructs else sampling,
             **{name: round(scores[name], 5) for name in metrics.protocol.NUMBERS},
             "floor": {name: round(floor[name], 5) for name in FLOOR},
@@ -71,21 +81,15 @@ def measure(checkpoint: Checkpoint, floors: dict[str, Any] | None = None) -> dic
 
     scores = against(settings["data"], None)
     if vae is not None:
-        scores["reconstructions"] = _reconstructions(vae, settings, network)
+        _, x, reference = reference_of(settings["data"])
+        x_hat = latents.reconstruct(vae, x)
+        fd = metrics.score(x_hat, reference, network)["fd"]
+        values = {"fd": fd, "psnr": metrics.psnr(x, x_hat).mean(), "ssim": metrics.ssim(x, x_hat).mean()}
+        scores["reconstructions"] = {name: round(float(value), 5) for name, value in values.items()}
     kind, _, names = settings["data"].partition(":")
     if settings["classes"] and "/" not in names:  # of options of a factor there are too few pictures each
         scores["per_class"] = {name: against(f"{kind}:{name}", k) for k, name in enumerate(names.split("+"))}
     return scores
-
-
-def _reconstructions(vae: VAE, settings: dict[str, Any], network: metrics.features.Network) -> dict[str, float]:
-    """Return FD of reconstructed test pictures, and their mean PSNR in decibels and SSIM."""
-    test = named_set(settings["data"], size=settings["size"], split="test")
-    x = test[: min(len(test), LARGEST)][0]
-    x_hat = latents.decode(vae, latents.encode(vae, x))
-    fd = metrics.score(x_hat, x, network)["fd"]
-    values = {"fd": fd, "psnr": metrics.psnr(x, x_hat).mean(), "ssim": metrics.ssim(x, x_hat).mean()}
-    return {name: round(float(value), 5) for name, value in values.items()}
 
 
 def main(arguments: list[str] | None = None) -> int:

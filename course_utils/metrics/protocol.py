@@ -21,6 +21,7 @@ from torch import Tensor
 from course_utils.metrics.distances import frechet_distance, kid, precision_recall
 from course_utils.metrics.features import Network, extract
 
+SAMPLING = {"sampler": "dpm_solver_pp", "steps": 25, "spacing": "lambda", "seed": 0}  # of the shipped checkpoints
 NUMBERS = ("fd", "kid", "kid_se", "precision", "recall")
 MIN_IMAGES = 4  # precision and recall look at the third nearest neighbour
 

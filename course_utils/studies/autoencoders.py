@@ -18,6 +18,7 @@ from torch import Tensor
 from course_utils import elbo, metrics, sample, training
 from course_utils.data.images import ImageSet
 from course_utils.data.levels import to_bytes
+from course_utils.metrics.protocol import SAMPLING
 from course_utils.models.vae import VAE
 from course_utils.recipes import RECIPES, Recipe, VAERecipe
 from course_utils.studies import store
@@ -25,10 +26,9 @@ from course_utils.studies import store
 FILE = "autoencoder_study.safetensors"
 REDO = "make autoencoders"
 N = 500  # pictures in a score, and in an average over train or test pictures
-SHOWN = 20  # samples stored, and of drawn pictures as many reconstructions
+SHOWN = 10  # samples stored, and of drawn pictures as many reconstructions
 POINTS = 20  # how often a run is looked at
 LOOKS = 4  # at the run in pixels
-SAMPLING = {"sampler": "dpm_solver_pp", "steps": 25, "spacing": "lambda", "seed": 0}
 ACTIVE = 0.1  # nats on average, from which on a latent number counts as used
 
 BASE = VAERecipe(

@@ -280,12 +280,13 @@ assert late < early
 #
 # ## 5 · What more training buys
 #
-# These checkpoints were trained by `python -m course_utils.train NAME`, so anyone who has the data can repeat it (`cats32-linear` and
-# `faces64` with `--init cats32-cosine`: they go on from its weights). Each carries
+# These checkpoints were trained by `python -m course_utils.train NAME`, so anyone who has the data can repeat it (`faces64`
+# with `--init cats32-cosine`: it went on from its weights). Each carries
 # a card that says what it was trained on, for how long, and how it scored (Section 6).
 
 # %%
-cards = checkpoints.names()
+names = ("drawn32-cosine", "cats32-cosine", "faces64")
+cards = {name: checkpoints.names()[name] for name in names}
 for name, card in cards.items():
     about = f"{name:15s} {card['parameters']:>9,} weights {card['images_seen'] / 1e6:6.2f} million pictures seen"
     start = card.get("started_from")
@@ -293,7 +294,6 @@ for name, card in cards.items():
     print(f"{about}{before}; {card['minutes'] / 60:.1f} hours on a CPU core; {card['data']}")
 
 # %%
-names = [name for name in ("drawn32-cosine", "cats32-linear", "cats32-cosine", "faces64") if name in cards]
 trained = {name: checkpoints.load(name) for name in names}
 how["steps"] = choose(ci=2, lecture=20, full=50)
 many = choose(ci=10, lecture=30, full=60)
@@ -311,7 +311,6 @@ viz.rows(
 # %% [markdown]
 # No picture above was ever taken or drawn: all are samples. *Look for:* the order in which things come right: colours and light first, then fur and pose, eyes
 # last. The drawn cats got there, and the faces, which all look into the camera, nearly. Whole cats are far more varied: here and there a face with ears looks out of the fur, and much is only a mood of a cat.
-# *And:* the linear schedule, trained on from the other's weights, draws the same cats from the same noise (Section 7.1 returns to this).
 #
 # ### The film backwards
 
