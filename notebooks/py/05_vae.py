@@ -96,17 +96,15 @@ for i, s in enumerate(sigmas.tolist()):
     bound[i] = (log_q.exp() * (log_joint - log_q)).sum(1) * (z[1] - z[0])
 i, j = divmod(bound.argmax().item(), len(mus))
 best = {"mu": mus[j].item(), "sigma": sigmas[i].item(), "bound": bound[i, j].item()}
-print(
-    f"log p(x) = {log_evidence:.4f}; best bound {best['bound']:.4f} at mu = {best['mu']:.2f}, sigma = {best['sigma']:.2f}"
-)
+where = f"mu = {best['mu']:.2f}, sigma = {best['sigma']:.2f}"
+print(f"log p(x) = {log_evidence:.4f}; best bound {best['bound']:.4f} at {where}")
 mean = (posterior * z).sum() * (z[1] - z[0])
 std = ((posterior * (z - mean) ** 2).sum() * (z[1] - z[0])).sqrt()
 print(f"gap {log_evidence - best['bound']:.4f} nats; the true answer has mean {mean:.2f} and deviation {std:.2f}")
 print(f"{(posterior * (z > 0.7)).sum() * (z[1] - z[0]):.0%} of it lie beyond z = 0.7")
 poor = log_normal(z, 0.1, 0.3)
-print(
-    f"gap of a poor guess, mu = 0.1 and sigma = 0.3: {(poor.exp() * (poor - posterior.log())).sum() * (z[1] - z[0]):.1f} nats"
-)
+poor_gap = (poor.exp() * (poor - posterior.log())).sum() * (z[1] - z[0])
+print(f"gap of a poor guess, mu = 0.1 and sigma = 0.3: {poor_gap:.1f} nats")
 assert bound.max() <= log_evidence
 
 # %%
