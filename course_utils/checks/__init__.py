@@ -1,10 +1,15 @@
 """Homework checks that name the mistake: `checks.q_sample(q_sample)` judges the student's function.
 
 A notebook's modules list their exercises in EXERCISES (notebook 01: toy_*, 02: derivation*, 03: cats*, 04:
-conditional*, 05: autoencoder*); a new module is added to the loop below.
+conditional*, 05: autoencoder*, 06: adversarial*); a new module is added to the loop below.
 """
 
 from course_utils.checks import (
+    adversarial,
+    adversarial_draw,
+    adversarial_generator,
+    adversarial_r1,
+    adversarial_step,
     autoencoder,
     autoencoder_importance,
     autoencoder_kl,
@@ -37,6 +42,7 @@ for _module in (
     *(cats, cats_loss, cats_velocity, cats_sampling),
     *(conditional, conditional_channels, conditional_guidance, conditional_batch, conditional_projection),
     *(autoencoder, autoencoder_kl, autoencoder_likelihood, autoencoder_loss, autoencoder_importance),
+    *(adversarial, adversarial_generator, adversarial_step, adversarial_draw, adversarial_r1),
 ):
     for _exercise in _module.EXERCISES:
         if _exercise.name in REGISTRY:

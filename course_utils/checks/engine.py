@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import inspect
 import io
 import os
 import random
@@ -117,7 +118,7 @@ class Exercise:
                 "  Look at: operations such as +=, *= or those that end in an underscore"
             )
         if not wrong:
-            return no_gradient(self.name, got, expected)
+            return self.beyond(got, expected, cases)
         first, right = wrong[0], len(cases) - len(wrong)
         text = f"{self.name}: {faults[first]}\n  Input {first + 1} of {len(cases)}: {describe(cases[first])}"
         if right:
@@ -127,6 +128,10 @@ class Exercise:
         elif not isinstance(got[first].value, Tensor):
             return CheckFailed(text)  # the hint is about numbers
         return CheckFailed(f"{text}\n  Hint: {self.hint}")
+
+    def beyond(self, got: list["Outcome"], expected: list[Tensor], cases: list[Case]) -> Exception | None:
+        """Return what is wrong although the numbers are right, or None."""
+        return no_gradient(self.name, got, expected)
 
     def recognise(self, got: list["Outcome"], cases: list[Case]) -> Mistake | None:
         """Return the mistake that explains every outcome, or None: agreement on some inputs only is not enough."""
@@ -146,11 +151,12 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one call did: the value or the error, and the first input that it changed in place."""
+    """What one call did: the value or the error, the first input that it changed in place, its inputs afterwards."""
 
     value: Any = None
     error: BaseException | None = None
     changed: str | None = None
+    args: dict[str, Any] | None = None
 
 
 def outcome(function: Callable, case: Case, out: io.StringIO | None = None) -> Outcome:
@@ -164,7 +170,7 @@ def outcome(function: Callable, case: Case, out: io.StringIO | None = None) -> O
     except (Exception, SystemExit) as error:
         return Outcome(error=error)
     changed = (name for name in args if not untouched(args[name], case.args[name]))
-    return Outcome(value, changed=next(changed, None))
+    return Outcome(value, changed=next(changed, None), args=args)
 
 
 def untouched(now: Any, before: Any) -> bool:
@@ -265,7 +271,7 @@ def _plain(args: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def student_line(error: BaseException, function: Callable) -> str:
     """Quote the deepest line of the student's own code (not of torch) that led to the error."""
-    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    file = getattr(getattr(inspect.unwrap(function), "__code__", None), "co_filename", None)
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     return f"\n  Line {own[-1].lineno} of your cell: {own[-1].line}" if own and own[-1].line else ""
 
