@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 import pytest
 import torch
@@ -10,9 +11,10 @@ import torch
 from course_utils import checkpoints, metrics, schedules
 from course_utils.data import drawn
 from course_utils.models import unet
+from course_utils.models.dcgan import DCGANConfig, Generator
 from course_utils.models.vae import Encoded, VAEConfig
 from course_utils.recipes import BaseRecipe, Recipe
-from course_utils.studies import autoencoders, conditioning, judge, networks, store
+from course_utils.studies import adversaries, autoencoders, conditioning, judge, networks, store
 
 
 def doubled(x: float, done: list, fails: bool = False) -> store.Job:
@@ -320,3 +322,58 @@ def test_what_is_stored_for_notebook_05_is_whole_and_holds_no_photograph():
         rates = [found[n][0]["curve"][-1, 4].item() for n in names]
         assert rates == sorted(rates, reverse=True), "the dearer the code, the shorter"
     assert found["pixels"][0]["curve"].shape == (autoencoders.LOOKS, 3)
+
+
+# ---- notebook 06
+
+
+@pytest.mark.parametrize("name", ["smoothed and noised", "relativistic, R1 and R2"])
+def test_a_gan_is_scored_on_the_way_filmed_and_counted(name, quick_judge, few_pictures, monkeypatch):
+    for constant, value in (("N", 24), ("SHOWN", 5), ("EVERY", 2), ("FRAMES", 4), ("FILM", 3)):
+        monkeypatch.setattr(adversaries, constant, value)
+    small = {"steps": 8, "width": 8, "batch_size": 4, "precision": "float32", "data": "drawn:cat"}
+    recipe = adversaries.RUNS[f"drawn {name}, seed 0"].changed(**small)
+    if name in adversaries.FILMED:
+        monkeypatch.setitem(adversaries.RUNS, f"cifar10 {name}, seed 0", recipe)
+    judges = []
+    tensors, facts = adversaries.measure(recipe, lambda kind: judges.append(kind) or quick_judge(kind))
+    assert set(judges) == {"drawn"}
+    assert tensors["curve"].shape == (4, 4) and tensors["curve"].isfinite().all()
+    assert tensors["pictures"].shape == (5, 3, 32, 32) and tensors["pictures"].dtype == torch.uint8
+    assert ("film" in tensors) == (name in adversaries.FILMED)
+    if "film" in tensors:
+        assert tensors["film"].shape == (4, 3, 3, 32, 32)
+        assert torch.equal(tensors["film"][-1], tensors["pictures"][:3]), (
+            "the last frame and the pictures share their z"
+        )
+    assert [score["step"] for score in facts["scores"]] == [2, 4, 8]
+    assert all(score["n"] == 24 for score in [*facts["scores"], facts["averaged"]])
+    assert len(facts["seen"]) == 3
+    for counts in facts["seen"]:
+        for factor, seen in counts.items():
+            assert len(seen) == len(drawn.FACTORS["cat"][factor]) and sum(seen) == 24
+
+
+def test_looking_at_a_generator_leaves_it_in_training():
+    generator = Generator(DCGANConfig(size=16, width=8)).train()
+    before = {name: value.clone() for name, value in generator.state_dict().items()}
+    first, second = adversaries.drawn_by(generator, 3), adversaries.drawn_by(generator, 5)
+    torch.testing.assert_close(first, second[:3])  # in evaluation mode a picture does not depend on its neighbours
+    assert generator.training and all(
+        torch.equal(value, before[name]) for name, value in generator.state_dict().items()
+    )
+
+
+def test_what_is_stored_for_notebook_06_is_whole():
+    found = adversaries.load()
+    for name, recipe in adversaries.RUNS.items():
+        tensors, facts = found[name]
+        assert tensors["curve"].shape == (recipe.steps // adversaries.EVERY, 4) and tensors["curve"].isfinite().all()
+        assert len(tensors["pictures"]) == adversaries.SHOWN
+        assert facts["scores"][-1]["step"] == recipe.steps and facts["scores"][-1]["n"] == adversaries.N
+        assert facts["scores"][-1]["fd"] > found[f"{name.split()[0]}, floor"][1]["scores"]["fd"]
+        assert ("seen" in facts) == name.startswith("drawn")
+    for name in adversaries.FILMED:
+        frames = found[f"cifar10 {name}, seed 0"][0]["film"]
+        assert frames.shape == (adversaries.FRAMES, adversaries.FILM, 3, 32, 32)
+        assert all(not torch.equal(a, b) for a, b in pairwise(frames))

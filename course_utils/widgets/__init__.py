@@ -1,5 +1,6 @@
 """Interactive figures for the notebooks: thin shells over pure functions, each answering within a tenth of a second."""
 
+from course_utils.widgets.adversaries import score_explorer, walk_explorer
 from course_utils.widgets.classes import class_explorer, morph_explorer
 from course_utils.widgets.draw import DrawYourOwn
 from course_utils.widgets.explorers import schedule_explorer, trajectory_explorer
@@ -19,6 +20,8 @@ __all__ = [
     "morph_explorer",
     "sampler_explorer",
     "schedule_explorer",
+    "score_explorer",
     "stored_explorer",
     "trajectory_explorer",
+    "walk_explorer",
 ]
