@@ -783,7 +783,7 @@ WRONG = [
     ("r1_penalty", "a constant for the discriminator's weights", with_x_grad),
     ("r1_penalty", "the caller's x asks for a gradient", with_the_caller_s_x),
     ("r1_penalty", "also added the gradients", backward_with_graph),
-    ("r1_penalty", "every pixel has one of its own", lambda d, x: ((slope(d, x).norm(2, dim=1)) ** 2).mean()),
+    ("r1_penalty", "there are many of them for an image", lambda d, x: ((slope(d, x).norm(2, dim=1)) ** 2).mean()),
     ("r1_penalty", "penalty of WGAN-GP", lambda d, x: ((slope(d, x).flatten(1).norm(2, dim=1) - 1) ** 2).mean()),
     ("r1_penalty", "averaged over the pixels", lambda d, x: (slope(d, x) ** 2).mean()),
 ]
@@ -1258,3 +1258,25 @@ def test_what_a_student_writes_to_stderr_does_not_cost_the_points(capsys):
     checks.q_sample(noisy)
     out, err = capsys.readouterr()
     assert err == "" and "look" in out and "copy-constructing" in out
+
+
+def test_an_exercise_that_calls_an_unsolved_one_names_that():
+    def stub(real, fake):
+        raise NotImplementedError("Exercise discriminator_loss: not solved yet. Replace this line with your code.")
+
+    def step(generator, discriminator, optimizer, x, z):
+        return stub(discriminator(x), discriminator(generator(z).detach()))
+
+    with pytest.raises(
+        NotImplementedError, match="discriminator_step: it calls discriminator_loss, which is not solved"
+    ):
+        checks.discriminator_step(step)
+
+
+def test_right_numbers_with_a_gradient_that_is_not_finite_are_refused():
+    def loss(real, fake):  # the branch not taken overflows, and its gradient is 0 times infinity
+        each = torch.where(real > 0, torch.log1p(torch.exp(-real)), -real + torch.log1p(torch.exp(real)))
+        return each.mean() + torch.nn.functional.softplus(fake).mean()
+
+    with pytest.raises(checks.CheckFailed, match="right, but a gradient through them is not finite"):
+        checks.discriminator_loss(loss)

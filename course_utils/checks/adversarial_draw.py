@@ -3,7 +3,16 @@
 import torch
 from torch import Tensor, nn
 
-from course_utils.checks.adversarial_networks import Network, build, modes, small_generator, statistics, trained
+from course_utils.checks.adversarial_networks import (
+    Network,
+    build,
+    gradients,
+    leave_gradients,
+    modes,
+    small_generator,
+    statistics,
+    trained,
+)
 from course_utils.checks.engine import Case, Mistake, Outcome, Tolerance
 from course_utils.checks.stateful import Stateful, Traces
 
@@ -28,6 +37,12 @@ def _drawn(switch=nn.Module.eval, images=_call, back=_back):
         return made
 
     return answer
+
+
+def _while_frozen(generator: nn.Module, z: Tensor) -> Tensor:
+    images = generator.requires_grad_(False)(z)
+    generator.requires_grad_(True)
+    return images
 
 
 def _changed(change):
@@ -66,6 +81,7 @@ def _traces(done: Outcome) -> Traces:
         "the mode of the generator and of its parts afterwards (1 for training)": modes(generator),
         "the running statistics of the generator afterwards": statistics(generator),
         "requires_grad of the weights afterwards (1 for True)": trained(generator),
+        "the gradients left in the generator": gradients(generator),
     }
 
 
@@ -108,6 +124,8 @@ def _cases(random: torch.Generator) -> list[Case]:
     ):
         z = torch.randn(n, z_dim, generator=random)
         generator = make(z_dim, random).train(training)
+        if len(made) % 2:
+            leave_gradients(generator, random)
         made.append(Case(label, {"generator": generator, "z": z.requires_grad_(label.startswith("z asks"))}))
     return made
 
@@ -142,6 +160,12 @@ DRAW = Stateful(
             (_drawn(images=lambda generator, z: generator(z)),),
         ),
         Mistake(
+            "graph of z kept",
+            "Your images still hang on a graph, that of z: frozen weights do not cut it where z asks for a gradient.",
+            "requires_grad of your images when z.requires_grad is True",
+            (_drawn(images=_while_frozen),),
+        ),
+        Mistake(
             "evaluation mode left on",
             "The generator came in training mode and is left in evaluation mode: it would go on training like that.",
             "generator.training before and after, and when you ask for the mode that it was in",
@@ -170,10 +194,14 @@ DRAW = Stateful(
             "Your images are right, but the weights are left with requires_grad = False: the generator cannot learn "
             "any more.",
             "requires_grad in your code, and whether it is put back",
-            (
-                _drawn(images=lambda generator, z: generator.requires_grad_(False)(z)),
-                _drawn(images=lambda generator, z: _call(generator.requires_grad_(False), z)),
-            ),
+            (_drawn(images=lambda generator, z: _call(generator.requires_grad_(False), z)),),
+        ),
+        Mistake(
+            "gradients wiped",
+            "Your images are right, but the gradients that the generator held are gone: whoever looks at images must "
+            "not disturb the training.",
+            "zero_grad() in your code",
+            (_drawn(switch=lambda generator: (generator.zero_grad(), generator.eval())),),
         ),
         Mistake(
             "called in training mode as well",

@@ -64,6 +64,18 @@ def small_discriminator(
     )
 
 
+def leave_gradients(network: nn.Module, random: torch.Generator) -> None:
+    """Give every weight a gradient, as the turn of another player leaves them."""
+    for p in network.parameters():
+        p.grad = 0.5 * torch.randn(p.shape, generator=random)
+
+
+def gradients(network: nn.Module) -> Tensor:
+    """Return the gradients that the weights hold in one row of numbers, 0 where there is none."""
+    left = [torch.zeros_like(p) if p.grad is None else p.grad for p in network.parameters()]
+    return torch.cat([g.detach().float().flatten() for g in left])
+
+
 def weights(network: nn.Module) -> Tensor:
     """Return all weights in one row of numbers."""
     return torch.cat([p.detach().float().flatten() for p in network.parameters()])

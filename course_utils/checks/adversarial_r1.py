@@ -1,79 +1,28 @@
 """Exercise 5 of notebook 06: the R1 penalty, on the slope of the discriminator at real images."""
 
-import warnings
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
-from course_utils.checks.adversarial_networks import Network, build, modes, small_discriminator, trained
+from course_utils.checks import adversarial_penalties as penalties
+from course_utils.checks.adversarial_networks import (
+    Network,
+    build,
+    gradients,
+    leave_gradients,
+    modes,
+    small_discriminator,
+    trained,
+)
 from course_utils.checks.engine import Case, Mistake, Outcome, Tolerance
 from course_utils.checks.stateful import Stateful, Traces
-
-
-def _own(x: Tensor) -> Tensor:
-    return x.detach().requires_grad_()
-
-
-def _slope(total: Tensor, x: Tensor) -> Tensor:
-    return torch.autograd.grad(total, x, create_graph=True)[0]
-
-
-def _squares(gradient: Tensor) -> Tensor:
-    return gradient.square().flatten(1).sum(1)
-
-
-def _penalty(of=torch.sum, each=_squares, reduce=torch.mean, leaf=_own, slope=_slope):
-    """Return an r1_penalty from the number whose gradient is taken, what becomes of each gradient and of the batch."""
-
-    def answer(discriminator: nn.Module, x: Tensor) -> Tensor:
-        x = leaf(x)
-        return reduce(each(slope(of(discriminator(x)), x)))
-
-    return answer
-
-
-def _each(*functions):
-    return tuple(_penalty(each=each) for each in functions)
-
-
-def _norm(gradient: Tensor) -> Tensor:
-    return gradient.flatten(1).norm(dim=1)
-
-
-def _axes_norm(gradient: Tensor) -> Tensor:
-    return gradient.square().sum((1, 2, 3)).sqrt()  # as students write it for images
-
-
-def _cut(total: Tensor, x: Tensor) -> Tensor:
-    return torch.autograd.grad(total, x)[0]
-
-
-def _backward(total: Tensor, x: Tensor) -> Tensor:
-    with warnings.catch_warnings(action="ignore"):  # of a cycle that keeps memory
-        total.backward(create_graph=True)
-    return x.grad
-
-
-def _in_weights(of=torch.sum):
-    def answer(discriminator: nn.Module, x: Tensor) -> Tensor:
-        gradients = torch.autograd.grad(of(discriminator(x)), list(discriminator.parameters()), create_graph=True)
-        return sum(g.square().sum() for g in gradients)
-
-    return answer
-
-
-def _late(discriminator: nn.Module, x: Tensor) -> Tensor:
-    total = discriminator(x).sum()
-    x = _own(x)
-    return _squares(_slope(total, x)).mean()
 
 
 def _traces(done: Outcome) -> Traces:
     discriminator, x, value = done.args["discriminator"], done.args["x"], done.value
     parameters = list(discriminator.parameters())
-    left = [torch.zeros_like(p) if p.grad is None else p.grad.detach().float() for p in parameters]
     reached = [torch.zeros_like(p) for p in parameters]
     if value.requires_grad:
         try:
@@ -84,7 +33,7 @@ def _traces(done: Outcome) -> Traces:
     return {
         "requires_grad of the weights afterwards (1 for True)": trained(discriminator),
         "its gradient in the weights of the discriminator": torch.cat([r.flatten() for r in reached]),
-        "the gradients left in the discriminator": torch.cat([p.flatten() for p in left]),
+        "the gradients left in the discriminator": gradients(discriminator),
         "requires_grad of x afterwards (1 for True)": torch.tensor([float(x.requires_grad)]),
         "the modes of the discriminator afterwards (1 for training)": modes(discriminator),
     }
@@ -99,6 +48,12 @@ def _convolutions(shape: tuple[int, ...], random: torch.Generator) -> Network:
 _dense, _soft = (partial(small_discriminator, between=between) for between in (nn.Tanh, nn.Softplus))
 
 
+def _flat(shape: tuple[int, ...], random: torch.Generator) -> Network:
+    discriminator = _dense(shape, random)
+    torch.nn.init.zeros_(discriminator[-2].weight)
+    return discriminator
+
+
 def _cases(random: torch.Generator) -> list[Case]:
     made = []
     for label, make, shape, n in (
@@ -110,15 +65,18 @@ def _cases(random: torch.Generator) -> list[Case]:
         ("many points", _soft, (2,), 64),
         ("a single pixel", _dense, (1, 1, 1), 4),
         ("convolutions", _convolutions, (3, 6, 4), 5),
+        ("a discriminator without any slope", _flat, (3, 4, 4), 3),
     ):
         args = {"discriminator": make(shape, random), "x": torch.randn((n, *shape), generator=random).clamp(-1, 1)}
+        if len(made) % 2:  # the turn before has left some
+            leave_gradients(args["discriminator"], random)
         made.append(Case(label, args))
     return made
 
 
 R1_PENALTY = Stateful(
     "r1_penalty",
-    _penalty(),
+    penalties.penalty(),
     _cases,
     (
         Mistake(
@@ -126,23 +84,26 @@ R1_PENALTY = Stateful(
             "You averaged over the pixels. The squared norm of a gradient is the sum of the squares of its numbers; "
             "the only mean is that over the images.",
             "what mean() does along each axis",
-            _each(torch.square, lambda g: g.square().mean((1, 2, 3))),
+            penalties.each(torch.square, lambda g: g.square().mean((1, 2, 3))),
         ),
         Mistake(
-            "norm over the channels only",
-            "Your norm runs over one axis, the channels, and every pixel has one of its own; each image has a single "
+            "norm over one axis only",
+            "Your norm runs over one axis only, and there are many of them for an image; each image has a single "
             "gradient, of all its numbers.",
             "the shape of your norms for images (B, C, H, W)",
             (
-                *_each(lambda g: g.square().sum(1), lambda g: g.norm(dim=1)),
-                *_each(lambda g: g.square().sum(-1), lambda g: g.norm(dim=-1)),
+                *penalties.each(lambda g: g.square().sum(1), lambda g: g.norm(dim=1)),
+                *penalties.each(lambda g: g.square().sum(-1), lambda g: g.norm(dim=-1)),
             ),
         ),
         Mistake(
             "norm not squared",
             "You took the norm of the gradient, not its square.",
             "your answer for a discriminator twice as steep: it has to be four times as large",
-            (*_each(_norm, torch.norm, _axes_norm), _penalty(reduce=lambda each: each.mean().sqrt())),
+            (
+                *penalties.each(penalties.norm, torch.norm, penalties.axes_norm),
+                penalties.penalty(reduce=lambda each: each.mean().sqrt()),
+            ),
         ),
         Mistake(
             "the norm less one",
@@ -150,8 +111,12 @@ R1_PENALTY = Stateful(
             "slope at all where the real images are.",
             "your answer for a discriminator that gives every image the same logit: it has to be 0",
             (
-                *_each(lambda g: (_norm(g) - 1).square(), lambda g: (_squares(g) - 1).square()),
-                *_each(lambda g: (_axes_norm(g) - 1).square(), lambda g: (g.norm(dim=1) - 1).square()),
+                *penalties.each(
+                    lambda g: (penalties.norm(g) - 1).square(), lambda g: (penalties.squares(g) - 1).square()
+                ),
+                *penalties.each(
+                    lambda g: (penalties.axes_norm(g) - 1).square(), lambda g: (g.norm(dim=1) - 1).square()
+                ),
             ),
         ),
         Mistake(
@@ -160,10 +125,10 @@ R1_PENALTY = Stateful(
             "the batch, and its square by the square of that.",
             "your answer for a batch in which one and the same image stands twice",
             (
-                _penalty(torch.mean),
-                _penalty(torch.mean, torch.square),
-                _penalty(torch.mean, reduce=torch.sum),
-                _penalty(torch.mean, _norm),
+                penalties.penalty(torch.mean),
+                penalties.penalty(torch.mean, torch.square),
+                penalties.penalty(torch.mean, reduce=torch.sum),
+                penalties.penalty(torch.mean, penalties.norm),
             ),
         ),
         Mistake(
@@ -171,11 +136,16 @@ R1_PENALTY = Stateful(
             "You summed over the batch, or took one norm for all of it: asked for is the mean over the images.",
             "your answer for a batch in which one and the same image stands twice",
             (
-                _penalty(reduce=torch.sum),
-                _penalty(each=_norm, reduce=torch.sum),
-                _penalty(each=_norm, reduce=lambda each: each.sum().square()),
-                _penalty(each=_norm, reduce=lambda each: each.mean().square()),
+                penalties.penalty(reduce=torch.sum),
+                penalties.penalty(each=penalties.norm, reduce=torch.sum),
+                penalties.penalty(each=penalties.norm, reduce=lambda each: each.sum().square()),
             ),
+        ),
+        Mistake(
+            "mean before the square",
+            "You squared the mean of the norms: asked for is the mean of their squares.",
+            "the order of the square and the mean, with two images of which one has no slope",
+            (penalties.penalty(each=penalties.norm, reduce=lambda each: each.mean().square()),),
         ),
         Mistake(
             "sum before the square",
@@ -183,8 +153,8 @@ R1_PENALTY = Stateful(
             "asked for is the sum of the squares.",
             "the order of the square and the sum",
             (
-                *_each(lambda g: g.flatten(1).sum(1).square(), lambda g: g.sum().square()),
-                *_each(lambda g: g.mean(0).square().sum(), lambda g: g.sum(0).square().sum()),
+                *penalties.each(lambda g: g.flatten(1).sum(1).square(), lambda g: g.sum().square()),
+                *penalties.each(lambda g: g.mean(0).square().sum(), lambda g: g.sum(0).square().sum()),
             ),
         ),
         Mistake(
@@ -192,33 +162,46 @@ R1_PENALTY = Stateful(
             "You took the absolute values of the gradient, or its numbers as they are, where their squares belong.",
             "the definition of the norm of a vector",
             (
-                *_each(lambda g: g.abs().flatten(1).sum(1), torch.abs, lambda g: g.flatten(1).sum(1), lambda g: g),
-                *_each(lambda g: g.abs().flatten(1).sum(1).square()),
+                *penalties.each(
+                    lambda g: g.abs().flatten(1).sum(1), torch.abs, lambda g: g.flatten(1).sum(1), lambda g: g
+                ),
+                *penalties.each(lambda g: g.abs().flatten(1).sum(1).square()),
             ),
         ),
         Mistake(
             "a factor",
             "Your penalty has a factor, gamma / 2 or another: here it is asked for without, and gamma comes later.",
             "your answer for a discriminator whose gradient has norm 1: it has to be 1",
-            tuple(_penalty(reduce=lambda each, by=by: by * each.mean()) for by in (0.5, 2, 5, 10, -1)),
+            tuple(penalties.penalty(reduce=lambda each, by=by: by * each.mean()) for by in (0.5, 2, 5, 10)),
+        ),
+        Mistake(
+            "sign",
+            "Your penalty is negative: made small, it would make the discriminator steep.",
+            "the sign of your answer: no square is below 0",
+            (penalties.penalty(reduce=lambda each: -each.mean()),),
+        ),
+        Mistake(
+            "one image only",
+            "You took the gradient of one logit of the batch: only one image's gradient is not 0.",
+            "what stands for all logits when you take the gradient",
+            (penalties.penalty(lambda logits: logits[0]), penalties.penalty(lambda logits: logits[-1])),
         ),
         Mistake(
             "gradient in the weights",
             "You took the gradient in the weights of the discriminator; the penalty is about its slope in the image.",
             "the second argument of the gradient",
-            (_in_weights(), _in_weights(torch.mean)),
+            (penalties.in_weights(), penalties.in_weights(torch.mean)),
         ),
         Mistake(
             "slope of another number",
             "You took the gradient of a probability or of a loss; asked for is that of the logit itself.",
             "what becomes of the logits before you take the gradient",
             (
-                _penalty(lambda logits: logits.sigmoid().sum()),
-                _penalty(lambda logits: F.logsigmoid(logits).sum()),
-                _penalty(lambda logits: F.softplus(logits).sum()),
-                _penalty(lambda logits: F.logsigmoid(logits).mean()),
-                _penalty(lambda logits: logits.square().sum()),
-                _penalty(lambda logits: logits[0]),
+                penalties.penalty(lambda logits: logits.sigmoid().sum()),
+                penalties.penalty(lambda logits: F.logsigmoid(logits).sum()),
+                penalties.penalty(lambda logits: F.softplus(logits).sum()),
+                penalties.penalty(lambda logits: F.logsigmoid(logits).mean()),
+                penalties.penalty(lambda logits: logits.square().sum()),
             ),
         ),
         Mistake(
@@ -232,62 +215,79 @@ R1_PENALTY = Stateful(
             "Autograd knows no way from your x to the logits: x has to ask for a gradient before the discriminator "
             "sees it, and the gradient has to be taken in that very tensor.",
             "the order of requires_grad and the call of the discriminator, and no_grad(), if you use it",
-            (_penalty(leaf=torch.detach), _late),
+            (penalties.penalty(leaf=torch.detach), penalties.late),
         ),
         Mistake(
             "several logits at once",
             "You want the gradient of a whole row of logits, and autograd wants a single number. Each logit depends on "
             "its own image only, so that one number can stand for all.",
             "what you hand to autograd.grad or call backward() on",
-            (_penalty(lambda logits: logits),),
+            (penalties.penalty(lambda logits: logits),),
         ),
         Mistake(
             "one number per image",
             "You returned a number for each image, hence the wrong shape: asked for is the mean over the batch.",
             "the shape that you return",
-            (_penalty(reduce=lambda each: each), _penalty(each=_norm, reduce=lambda each: each)),
+            (
+                penalties.penalty(reduce=lambda each: each),
+                penalties.penalty(each=penalties.norm, reduce=lambda each: each),
+            ),
         ),
         Mistake(
             "axes counted",
             "Right for images, but your sum names axes that points, (B, 2), lack: x may have any number of axes.",
             "how to treat all axes but the first alike, however many there are",
-            _each(lambda g: g.square().sum((1, 2, 3)), lambda g: g.square().flatten(1, 3).sum(1)),
+            penalties.each(lambda g: g.square().sum((1, 2, 3)), lambda g: g.square().flatten(1, 3).sum(1)),
         ),
         Mistake(
             "graph of the gradient missing",
             "Your number is right, but it is a constant for the discriminator's weights: training would not make it "
             "smaller. The gradient itself has to stay differentiable.",
             "the arguments of the function that takes the gradient, and every detach(), .data, item() and no_grad()",
-            (_penalty(slope=_cut),),
+            (penalties.penalty(slope=penalties.cut),),
         ),
         Mistake(
             "half the graph missing",
             "Your number is right, but one of two equal factors is cut from the graph: the gradient that trains the "
             "discriminator is half of what it should be.",
             "every detach() and .data in your code",
-            (_penalty(each=lambda g: _squares(g) / 2 + _squares(g).detach() / 2),),
+            (penalties.penalty(each=lambda g: penalties.squares(g) / 2 + penalties.squares(g).detach() / 2),),
+        ),
+        Mistake(
+            "square of a root",
+            "Your number is right, but where the gradient is 0 its root has no finite slope: the gradient that trains "
+            "the discriminator is NaN there, and one step later all of its weights are.",
+            "a root that you take only to square it again",
+            penalties.each(lambda g: penalties.squares(g).sqrt().square()),
+        ),
+        Mistake(
+            "gradients wiped",
+            "Your number is right, but the gradients that the discriminator held are gone: those that another loss had "
+            "left for the next step.",
+            "zero_grad() in your code",
+            (lambda d, x: (penalties.penalty(slope=penalties.backward)(d, x), d.zero_grad())[0],),
         ),
         Mistake(
             "gradients left in the discriminator",
             "Your number is right, but backward() also added the gradients of the logits to the discriminator's "
             "weights, and the next step would use them.",
             "a function that returns the gradient that you ask for, and stores none",
-            (_penalty(slope=_backward),),
+            (penalties.penalty(slope=penalties.backward),),
         ),
         Mistake(
             "x left asking for a gradient",
             "Your number is right, but the caller's x asks for a gradient afterwards: all that is done with it later "
             "would build graphs.",
             "what you change about x itself, and what a tensor of your own would spare",
-            (_penalty(leaf=lambda x: x.requires_grad_()),),
+            (penalties.penalty(leaf=lambda x: x.requires_grad_()),),
         ),
         Mistake(
             "discriminator left changed",
             "Your number is right, but the discriminator is in another mode than before, or its weights are frozen.",
             "eval(), train() and requires_grad in your code",
             (
-                lambda d, x: _penalty()(d.eval(), x),
-                lambda d, x: (_penalty()(d, x), d.requires_grad_(False))[0],
+                lambda d, x: penalties.penalty()(d.eval(), x),
+                lambda d, x: (penalties.penalty()(d, x), d.requires_grad_(False))[0],
             ),
         ),
     ),

@@ -5,7 +5,14 @@ from torch import nn
 
 from course_utils.checks import adversarial as losses
 from course_utils.checks import adversarial_turns as turns
-from course_utils.checks.adversarial_networks import modes, small_discriminator, small_generator, trained, weights
+from course_utils.checks.adversarial_networks import (
+    leave_gradients,
+    modes,
+    small_discriminator,
+    small_generator,
+    trained,
+    weights,
+)
 from course_utils.checks.engine import Case, Mistake, Outcome, Tolerance
 from course_utils.checks.stateful import Stateful, Traces
 
@@ -35,11 +42,6 @@ def _traces(done: Outcome) -> Traces:
     }
 
 
-def _leave_gradients(network: nn.Module, random: torch.Generator) -> None:
-    for p in network.parameters():
-        p.grad = 0.5 * torch.randn(p.shape, generator=random)
-
-
 def _cases(random: torch.Generator) -> list[Case]:
     sgd, adam = torch.optim.SGD, torch.optim.Adam
     made = []
@@ -59,7 +61,7 @@ def _cases(random: torch.Generator) -> list[Case]:
             d[-2].weight.data *= 300
         for name, network in (("g", g), ("d", d)):
             if name in stale:
-                _leave_gradients(network, random)
+                leave_gradients(network, random)
         g.old = [p.grad for p in g.parameters()]
         x = (0.5 + 0.4 * torch.randn(real, *shape, generator=random)).clamp(-1, 1)
         args = {"generator": g, "discriminator": d, "optimizer": kind(d.parameters(), **options)}
@@ -77,7 +79,10 @@ DISCRIMINATOR_STEP = Stateful(
             "Gradients reached the generator: the discriminator's loss was sent back through the images, which are to "
             "be plain pictures in this turn. If the generator's next step does not clear them, it takes them along.",
             "what links the generated images to the weights of the generator",
-            (turns.turn(turns.pictures_with_graph),),
+            (
+                turns.turn(turns.pictures_with_graph),
+                turns.turn(turns.pictures_with_graph, before=lambda g, d: g.zero_grad()),
+            ),
         ),
         Mistake(
             "gradients not cleared",

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from course_utils.checks import gradients
+
 SEED = 20200619  # the inputs never depend on what the notebook drew before
 
 
@@ -105,8 +107,8 @@ class Exercise:
         got = [outcome(function, case, hidden if i else None) for i, case in enumerate(cases)]
         if hidden.tell():
             print(f"(what your function prints is shown for the first of {len(cases)} inputs only)")
-        if any(isinstance(g.error, NotImplementedError) for g in got):
-            return unsolved(self.name)
+        if stub := next((g.error for g in got if isinstance(g.error, NotImplementedError)), None):
+            return unsolved(self.name, stub)
         faults = [fault(g, e, self.tolerance) for g, e in zip(got, expected, strict=True)]
         wrong = [i for i, text in enumerate(faults) if text]
         changed = next((g.changed for g in got if g.changed), None)
@@ -131,7 +133,8 @@ class Exercise:
 
     def beyond(self, got: list["Outcome"], expected: list[Tensor], cases: list[Case]) -> Exception | None:
         """Return what is wrong although the numbers are right, or None."""
-        return no_gradient(self.name, got, expected)
+        trouble = gradients.trouble([(g.value, (g.args or {}).values()) for g in got], expected)
+        return CheckFailed(f"{self.name}: your numbers are right, but {trouble}") if trouble else None
 
     def recognise(self, got: list["Outcome"], cases: list[Case]) -> Mistake | None:
         """Return the mistake that explains every outcome, or None: agreement on some inputs only is not enough."""
@@ -214,16 +217,6 @@ def fault(got: Outcome, expected: Tensor, tolerance: Tolerance) -> str | None:
     )
 
 
-def no_gradient(name: str, got: list[Outcome], expected: list[Tensor]) -> CheckFailed | None:
-    """Return the failure of right numbers through which no gradient flows though it should, or None."""
-    if all(g.value.requires_grad or not e.requires_grad for g, e in zip(got, expected, strict=True)):
-        return None
-    return CheckFailed(
-        f"{name}: your numbers are right, but no gradient reaches the network through them: training would change "
-        "nothing.\n  Look at: what cuts the graph, such as detach(), .data, item() or torch.no_grad()"
-    )
-
-
 def close(a: Tensor, b: Tensor, tolerance: Tolerance) -> Tensor:
     """Compare elementwise, relative to the largest entry of each example of b: rounding grows with that entry."""
     a, b = a.detach().double(), b.detach().double()
@@ -246,11 +239,14 @@ def _numbers(error: BaseException | None) -> list[str]:
     return sorted(re.findall(r"\d+", str(error)))
 
 
-def unsolved(name: str) -> NotImplementedError:
-    """Return the error of an exercise that still is a stub, rendered in one line."""
-    error = NotImplementedError(
-        f"Exercise {name}: not solved yet. Its cell still says: Replace this line with your code."
-    )
+def unsolved(name: str, stub: NotImplementedError) -> NotImplementedError:
+    """Return the error of an exercise that still is a stub, or calls another that is, rendered in one line."""
+    named = re.match(r"Exercise (\w+): not solved yet", str(stub))
+    if named and named[1] != name:
+        text = f"it calls {named[1]}, which is not solved yet. Solve that exercise first, and run its cell."
+    else:
+        text = "not solved yet. Its cell still says: Replace this line with your code."
+    error = NotImplementedError(f"Exercise {name}: {text}")
     error._render_traceback_ = lambda *_: [f"NotImplementedError: {error}"]
     return error
 
