@@ -26,7 +26,7 @@ from course_utils.studies.judge import CLASSES, FACTORS, Judge
 FILE = "conditional_study.safetensors"
 REDO = "make conditioning"
 N = 500  # generated pictures of a class for a score
-SHOWN = 20  # of them are stored
+SHOWN = 10  # of them are stored
 SEEDS = (0, 1, 2)
 SCALES = (0.0, 1.0, 1.5, 2.0, 3.0, 5.0)
 INTERVAL = (3.0, (300.0, 800.0))  # a scale, and the levels t between which alone it applies
