@@ -1,4 +1,4 @@
-"""Measure training and sampling at 32 px, beside diffusers' U-Net of about as many weights, and a VAE's explorers.
+"""Measure training and sampling at 32 px, beside diffusers' U-Net of about as many weights, and explorers.
 
 Run with `make benchmarks`. What is compared takes turns, so that a machine whose speed wanders treats all alike.
 """
@@ -15,6 +15,7 @@ from course_utils import checkpoints, sample, schedules, training, widgets
 from course_utils.data.named import named_set
 from course_utils.diffusion import l_simple
 from course_utils.models import unet
+from course_utils.models.dcgan import DCGANConfig, Discriminator
 from course_utils.studies import autoencoders
 
 ROUNDS, STEPS, BATCH = 5, 4, 32
@@ -81,7 +82,7 @@ def sampling_time() -> str:
 
 
 def explorers() -> str:
-    """Milliseconds from a moved slider to the new picture in the explorers of notebook 05, median and worst of 20."""
+    """Milliseconds from a moved slider to the new picture in the explorers of 05 and 06, median and worst of 20."""
     vae, found = checkpoints.load("vae-drawn64"), autoencoders.load()
     pictures = named_set("drawn:face", size=64, split="test", n=40).images
     runs = {
@@ -91,11 +92,16 @@ def explorers() -> str:
     }
     latent, between = widgets.latent_explorer(vae, pictures), widgets.interpolation_explorer(vae, pictures)
     stored = widgets.stored_explorer(runs, "KL weight")
-    weights, lines = sorted(runs), ["explorers of notebook 05, ms per move (median, worst):"]
+    cats = named_set("drawn:cat", n=200).images
+    walk = widgets.walk_explorer(checkpoints.load("drawn-catfrog32-gan"))
+    score = widgets.score_explorer(Discriminator(DCGANConfig(width=32)), cats, cats.flip(-1))
+    weights, lines = sorted(runs), ["explorers of notebooks 05 and 06, ms per move (median, worst):"]
     moves = {
         "latent": (latent.sliders[1], [(-1) ** k * (0.1 + 0.1 * k) for k in range(20)]),
         "interpolation": (between.slider, [between.slider.options[k][1] for k in range(1, 21)]),
         "stored": (stored.slider, [weights[(k + 1) % len(weights)] for k in range(20)]),
+        "walk": (walk.slider, [walk.slider.options[k][1] for k in range(1, 21)]),
+        "score": (score.changes["blur"], [0.1 * k for k in range(1, 21)]),
     }
     for name, (slider, values) in moves.items():
         spent = []

@@ -62,8 +62,7 @@ def show(figure: Figure, alt: str, name: str = "", dpi: int = 100, photo: bool =
     otherwise 64 do, plenty for dots and lines. The file is a third as large as with all.
     Raises ValueError for a missing alt text.
     """
-    picture = Pillow.open(io.BytesIO(png(figure, dpi))).convert("RGB")
-    picture = picture.quantize(256 if photo else 64, dither=Pillow.Dither.NONE)
+    picture = _rendered(figure, dpi).quantize(256 if photo else 64, dither=Pillow.Dither.NONE)
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
     _display(buffer.getvalue(), alt, name)
@@ -166,8 +165,50 @@ def animation(
     for points, title in zip(clouds, titles, strict=True):
         dots.set_offsets(array(points))
         ax.set_title(title)
-        frames.append(Pillow.open(io.BytesIO(png(figure, dpi=70))).convert("RGB"))
-    palette = frames[-1].quantize(8, dither=Pillow.Dither.NONE)  # one for all: a PNG has a single palette
+        frames.append(_rendered(figure))
+    _play(frames, 8, alt, name, seconds, hold)
+
+
+def film(
+    panels: Sequence[Tensor],
+    labels: Sequence[str],
+    titles: Sequence[str],
+    alt: str,
+    name: str = "",
+    seconds: float = 8.0,
+    hold: float = 2.0,
+) -> None:
+    """Display pictures that change as a film that plays without a kernel; see also `animation`.
+
+    panels: each (T, N, 3, S, S) in [-1, 1], N pictures side by side over T frames. labels: one per panel, on its left.
+    titles: one per frame.
+    """
+    across = panels[0].shape[1]
+    figure, places = axes(len(panels), 1, (10, 10 / across + 0.2))
+    heading, drawn = figure.suptitle(titles[0], fontsize=13), []
+    for ax, label, some in zip(places[:, 0], labels, panels, strict=True):
+        image(ax, make_grid(some[0], nrow=across, padding=1, pad_value=1.0)).set_anchor("W")
+        ax.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=12)
+        drawn.append(ax.images[0])
+    frames = []
+    for t, title in enumerate(titles):
+        heading.set_text(title)
+        for shown, some in zip(drawn, panels, strict=True):
+            pixels = array(make_grid(some[t], nrow=across, padding=1, pad_value=1.0)).transpose(1, 2, 0)
+            shown.set_data(((pixels + 1) / 2).clip(0, 1))
+        frames.append(_rendered(figure))
+    _play(frames, 128, alt, name, seconds, hold)
+
+
+def _rendered(figure: Figure, dpi: int = 70) -> Pillow.Image:
+    return Pillow.open(io.BytesIO(png(figure, dpi))).convert("RGB")
+
+
+def _play(frames: list[Pillow.Image], colours: int, alt: str, name: str, seconds: float, hold: float) -> None:
+    palette = frames[-1].quantize(colours, dither=Pillow.Dither.NONE)  # one for all: a PNG has a single palette
+    shades = np.array(palette.getpalette()).reshape(-1, 3)
+    shades[shades.min(1) > 244] = 255  # the paper: Pillow looks colours up roughly, and takes a pale grey for white
+    palette.putpalette(shades.flatten().tolist())
     frames = [frame.quantize(palette=palette, dither=Pillow.Dither.NONE) for frame in frames]
     each = int(1000 * seconds / len(frames))
     durations = [each] * (len(frames) - 1) + [each + int(1000 * hold)]

@@ -1,9 +1,12 @@
 """2-D data sets, the distance between clouds, the network, the training loop and the stored ablations."""
 
+import io
 import math
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from course_utils import ablations, diffusion, metrics, schedules, training, viz
 from course_utils.data import toy
@@ -270,3 +273,25 @@ def test_show_wants_alt_text():
     assert viz.png(figure).startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="alt text"):
         viz.show(figure, alt=" ")
+
+
+def test_a_film_has_its_frames_on_white_paper(monkeypatch):
+    shown = []
+    monkeypatch.setattr(viz, "_display", lambda data, alt, name: shown.append(data))
+    dark, bright = torch.full((2, 3, 3, 8, 8), -1.0), torch.full((2, 3, 3, 8, 8), 0.97)
+    viz.film(
+        [torch.cat([dark, bright]), torch.cat([bright, dark])], ["a", "b"], list("1234"), alt="x", hold=1, seconds=4
+    )
+    picture = Image.open(io.BytesIO(shown[0]))
+    assert picture.format == "PNG" and picture.n_frames == 4
+    brightness = []
+    for frame in range(4):
+        picture.seek(frame)
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+        assert pixels[0, 0].tolist() == [255, 255, 255]
+        half = len(pixels) // 2
+        brightness.append(pixels[:half].mean() < pixels[half:].mean())
+    assert brightness == [True, True, False, False], "the first panel is dark first, the second one bright"
+    with pytest.raises(ValueError, match="alt text"):
+        monkeypatch.undo()
+        viz.film([dark, bright], ["a", "b"], ["1", "2"], alt="")

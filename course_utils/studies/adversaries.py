@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from course_utils import metrics, recipes, sample, training
+from course_utils import checkpoints, metrics, recipes, sample, training
 from course_utils.data import drawn
 from course_utils.data.levels import to_bytes
+from course_utils.metrics.protocol import SAMPLING
 from course_utils.recipes import GANRecipe
 from course_utils.studies import store
 from course_utils.studies.judge import Judge
@@ -30,7 +31,7 @@ EVERY = 20  # rounds in a point of the stored losses
 _BASE = recipes.get("dcgan-cats32").changed(steps=2500)
 _SMOOTHED = {"target_real": 0.9, "target_fake": 0.1}
 _CHANGES: dict[str, dict[str, Any]] = {
-    "as the sources": {},
+    "plain": {},
     "smoothed and noised": {**_SMOOTHED, "input_noise": 0.1},
     "relativistic, R1 and R2": {"norm": "none", "loss": "relativistic", "r1": 0.1, "r2": 0.1},
     "smoothed": _SMOOTHED,
@@ -39,13 +40,18 @@ _CHANGES: dict[str, dict[str, Any]] = {
     "generator ten times as fast": {"lr_g": 2e-3},
 }
 # how many seeds of each: differences are to be compared with those between seeds
-_COMMON = {"as the sources": 2, "smoothed and noised": 2, "relativistic, R1 and R2": 2}
 SEEDS: dict[str, dict[str, int]] = {
-    "cifar10": _COMMON
-    | {"as the sources": 3, "smoothed and noised": 3, "smoothed": 1, "smoothed on one side": 1, "noised": 1},
-    "drawn": _COMMON | {"generator ten times as fast": 1},
+    "cifar10": {
+        **{"plain": 3, "smoothed and noised": 3, "relativistic, R1 and R2": 2},
+        **{"smoothed": 1, "smoothed on one side": 1, "noised": 1},
+    },
+    "drawn": {
+        **{"plain": 2, "smoothed and noised": 2, "relativistic, R1 and R2": 1},
+        "generator ten times as fast": 1,
+    },
 }
-FILMED = ("as the sources", "smoothed and noised")
+COUNTED = ("drawn-catfrog32-gan", "drawn-catfrog32")  # shipped networks that draw cats when told so
+FILMED = ("plain", "smoothed and noised")
 RUNS: dict[str, GANRecipe] = {
     f"{kind} {name}, seed {seed}": _BASE.changed(data=f"{kind}:cat", **_CHANGES[name], seed=seed)
     for kind, seeds in SEEDS.items()
@@ -55,18 +61,36 @@ RUNS: dict[str, GANRecipe] = {
 
 
 def jobs(device: str = "cpu") -> dict[str, store.Job]:
-    """Return everything that there is to compute, on `device`: every run, and the floors."""
+    """Return everything that there is to compute, on `device`: every run, and the floors.
+
+    The floor of drawn cats has as further facts what `counted` finds in N of the test pictures, and the shipped
+    networks of COUNTED what it finds in N of theirs.
+    """
     judge = cache(partial(Judge, device=device))
 
     def floor(kind: str) -> store.Found:
-        return {}, {"scores": judge(kind).floor("cat", N)}
+        facts = {"scores": judge(kind).floor("cat", N)}
+        return {}, facts | (counted(judge(kind).reference("cat")[:N], judge(kind)) if kind == "drawn" else {})
+
+    def shipped(name: str) -> store.Found:
+        checkpoint = checkpoints.load(name, device)
+        y = torch.zeros(N, dtype=torch.long)  # cats
+        sampling = SAMPLING if checkpoint.schedule else {"seed": SAMPLING["seed"]}
+        features = judge("drawn").features(sample.images(checkpoint.model, checkpoint.schedule, N, y=y, **sampling))
+        return {}, {"scores": judged(features, judge("drawn")), **counted(features, judge("drawn"))}
 
     floors = {
         f"{kind}, floor": store.Job({"data": kind, "n": N}, partial(floor, kind)) for kind in ("cifar10", "drawn")
     }
-    return floors | {
-        name: store.Job({"recipe": run, "n": N}, partial(measure, run, judge)) for name, run in RUNS.items()
-    }
+    sums = {name: checkpoints.names()[name]["sha256"] for name in COUNTED}
+    return (
+        floors
+        | {
+            f"drawn, {name}": store.Job({"checkpoint": name, "sha256": sums[name], "n": N}, partial(shipped, name))
+            for name in COUNTED
+        }
+        | {name: store.Job({"recipe": run, "n": N}, partial(measure, run, judge)) for name, run in RUNS.items()}
+    )
 
 
 def load(path: Path | None = None) -> dict[str, store.Found]:
@@ -97,7 +121,7 @@ def measure(recipe: GANRecipe, judge) -> store.Found:
             features = judge(kind).features(made)
             scores.append({"step": record.step} | judged(features, judge(kind)))
             if kind == "drawn":
-                seen.append(counted(features, judge(kind)))
+                seen.append(counted(features, judge(kind))["seen"])
     averaged = judged(judge(kind).features(drawn_by(ema.model, N)), judge(kind))
     tensors = {"curve": torch.tensor(curve).unfold(0, EVERY, EVERY).mean(-1), "pictures": to_bytes(made[:SHOWN])}
     if film:
@@ -110,12 +134,17 @@ def judged(features: Tensor, judge: Judge) -> dict[str, Any]:
     return metrics.score(features, judge.reference("cat"), judge.network)
 
 
-def counted(features: Tensor, judge: Judge) -> dict[str, list[int]]:
-    """Return by factor of the drawn cats how many of the pictures with these features (N, D) show each option."""
-    return {
-        factor: tell(features).bincount(minlength=len(drawn.FACTORS["cat"][factor])).tolist()
-        for factor, tell in judge.attributes().items()
+def counted(features: Tensor, judge: Judge) -> dict[str, Any]:
+    """Return what recognisers see in the drawn cats with these features (N, D).
+
+    seen: by factor, how many show each option; kinds: how many different combinations of options there are.
+    """
+    told = {factor: tell(features) for factor, tell in judge.attributes().items()}
+    seen = {
+        factor: options.bincount(minlength=len(drawn.FACTORS["cat"][factor])).tolist()
+        for factor, options in told.items()
     }
+    return {"seen": seen, "kinds": len(torch.stack(list(told.values()), dim=1).unique(dim=0))}
 
 
 def drawn_by(generator: nn.Module, n: int) -> Tensor:
