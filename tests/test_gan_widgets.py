@@ -123,7 +123,7 @@ def test_score_follows_what_is_done_to_the_picture(judge, pictures):
     for name, value in (("noise", 0.3), ("blur", 1.5), ("shift", 3), ("brightness", -0.3)):
         scores.changes[name].value = value
         assert not torch.equal(scores.changed, plain), name
-        assert scores.logit == pytest.approx(float(judge.eval()(scores.changed[None])), abs=1e-5)
+        assert scores.logit == pytest.approx(float(judge.eval()(scores.changed[None]).detach()), abs=1e-5)
         if name == "shift":
             torch.testing.assert_close(scores.changed[..., 3:], plain[..., :-3])
         scores.reset.click()

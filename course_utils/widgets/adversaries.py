@@ -147,8 +147,9 @@ class ScoreExplorer(ui.VBox):
 
     @staticmethod
     def _slider(description: str, low: float, high: float, step: float) -> ui.FloatSlider:
-        layout = ui.Layout(width="440px")
-        return ui.FloatSlider(0, min=low, max=high, step=step, description=description, style=WIDE, layout=layout)
+        layout, shown = ui.Layout(width="420px"), ".0f" if step >= 1 else ".2f"
+        how = {"step": step, "description": description, "readout_format": shown, "style": WIDE, "layout": layout}
+        return ui.FloatSlider(0, min=low, max=high, **how)
 
     def _figure(self, width: int) -> Picture:
         inches = INCHES * width / WIDTH
