@@ -375,12 +375,12 @@ def scores(kind):
         f"FD at N = {study.N} (floor {floors[kind]['fd']:.0f}), a number for each seed, after a part of the run, and at its"
     )
     print("end with averaged weights, for which KID and precision are given, too; recall is below 0.01 everywhere")
-    print(f"{'':28s}{'quarter':>14s}{'half':>14s}{'whole':>14s}{'averaged':>14s}{'KID':>21s}{'precision':>18s}")
+    print(f"{'':28s}{'quarter':>16s}{'half':>16s}{'whole':>16s}{'averaged':>16s}{'KID':>21s}{'precision':>18s}")
     for name in study.SEEDS[kind]:
         cells = [", ".join(f"{fd:.0f}" for fd in over_seeds(kind, name, part)) for part in (0, 1, 2, "averaged")]
         kid = ", ".join(f"{value:.3f}" for value in over_seeds(kind, name, "averaged", "kid"))
         p = ", ".join(f"{value:.2f}" for value in over_seeds(kind, name, "averaged", "precision"))
-        print(f"{name:28s}{''.join(f'{cell:>14s}' for cell in cells)}{kid:>21s}{p:>18s}")
+        print(f"{name:28s}{''.join(f'{cell:>16s}' for cell in cells)}{kid:>21s}{p:>18s}")
         assert (over_seeds(kind, name, "averaged", "recall") < 0.01).all()
 
 
@@ -665,14 +665,14 @@ theirs = {
     "diffusion, 2xUD, cosine": (97.275, "cats32-cosine"),
     "conditional diffusion, cats": (102.894, "catfrog32"),
 }
-print(f"{'':32s}{'FID':>8s}{'× floor':>9s}   {'ours':24s}{'FD':>7s}{'floor':>14s}{'× floor':>9s}  epochs")
+print(f"{'':32s}{'FID':>8s}{'× floor':>9s}   {'ours':24s}{'FD':>7s}{'floor':>16s}{'× floor':>9s}  epochs")
 for name, (fid, ours) in theirs.items():
     line = f"{name:32s}{fid:8.1f}{fid / SOURCES_FLOOR:9.2f}   "
     if ours:
         card = cards[ours]
         own = card["scores"].get("per_class", {}).get("cat", card["scores"])
         floor = f"{own['floor']['fd']:.1f} ± {own['floor']['fd_std']:.1f}"
-        line += f"{ours:24s}{own['fd']:7.1f}{floor:>14s}{own['fd_ratio']:9.2f}{card['images_seen'] / 5000 / max(1, card['settings'].get('classes', 0)):8.0f}"
+        line += f"{ours:24s}{own['fd']:7.1f}{floor:>16s}{own['fd_ratio']:9.2f}{card['images_seen'] / 5000 / max(1, card['settings'].get('classes', 0)):8.0f}"
     print(line)
 
 # %%
