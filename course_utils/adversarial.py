@@ -79,7 +79,7 @@ def path_lengths(images: Tensor, w: Tensor, directions: Tensor) -> Tensor:
     """
     value = (images * directions).sum() / math.sqrt(images.shape[2] * images.shape[3])
     (gradient,) = torch.autograd.grad(value, w, create_graph=True)
-    return gradient.square().sum(2).mean(1).sqrt()
+    return gradient.float().square().sum(2).mean(1).sqrt()  # under autocast w, and so its gradient, has few digits
 
 
 def augment(x: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -167,6 +167,16 @@ def test_a_stopped_run_ends_the_same(architecture, tmp_path):
         assert torch.equal(value, ends[1][key]), key
 
 
+def test_it_trains_in_bfloat16_with_every_penalty():
+    pair, ema, _ = recipe().build()
+    wide = list(recipe().fit(pair, ema, noise_images()))
+    short, ema, _ = recipe().build()
+    narrow = list(recipe(precision="bfloat16").fit(short, ema, noise_images()))
+    assert short.generator.path_mean.dtype == torch.float32
+    assert float(short.generator.path_mean) == pytest.approx(float(pair.generator.path_mean), rel=0.1)
+    assert [r.loss_d for r in narrow] == pytest.approx([r.loss_d for r in wide], rel=0.1)
+
+
 def test_growing_networks_reach_their_size_when_the_recipe_says():
     ours = recipe(architecture="growing", steps=10, grown=0.5)
     pair, ema, _ = ours.build()
