@@ -73,15 +73,20 @@ def shape_of(model: nn.Module) -> tuple[int, ...]:
 def one_step(model: nn.Module, n: int, y: Tensor | None = None, seed: int = 0, batch_size: int = 256) -> Tensor:
     """Turn n draws of z into images (n, 3, S, S) in [-1, 1], on the CPU; image i depends on seed and i alone.
 
-    model: a `Generator`, a `StyleGenerator`, or a `VAE`, whose prior it draws from. y: (n,) labels, or None. Raises
-    ValueError as these.
+    model: a `Generator`, a `StyleGenerator`, or a `VAE`, whose prior it draws from; drawn in evaluation mode, and left
+    in the mode it was in, so that one may look at a model while it trains. y: (n,) labels, or None. Raises ValueError
+    as these.
     """
-    draw, made = getattr(model, "decode", model), []
-    for start in range(0, n, batch_size):
-        stop = min(start + batch_size, n)
-        z = noise_from(model, samplers.example_generators(seed, start, stop))
-        with torch.no_grad():
-            made.append((draw(z) if y is None else draw(z, y[start:stop].to(z.device))).cpu())
+    draw, made, training = getattr(model, "decode", model), [], model.training
+    model.eval()
+    try:
+        for start in range(0, n, batch_size):
+            stop = min(start + batch_size, n)
+            z = noise_from(model, samplers.example_generators(seed, start, stop))
+            with torch.no_grad():
+                made.append((draw(z) if y is None else draw(z, y[start:stop].to(z.device))).cpu())
+    finally:
+        model.train(training)
     return torch.cat(made).clamp(-1, 1)
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from course_utils import checkpoints, metrics, schedules
+from course_utils import checkpoints, metrics, sample, schedules
 from course_utils.data import drawn
 from course_utils.models import unet
 from course_utils.models.dcgan import DCGANConfig, Generator
@@ -357,7 +357,7 @@ def test_a_gan_is_scored_on_the_way_filmed_and_counted(name, quick_judge, few_pi
 def test_looking_at_a_generator_leaves_it_in_training():
     generator = Generator(DCGANConfig(size=16, width=8)).train()
     before = {name: value.clone() for name, value in generator.state_dict().items()}
-    first, second = adversaries.drawn_by(generator, 3), adversaries.drawn_by(generator, 5)
+    first, second = sample.one_step(generator, 3), sample.one_step(generator, 5)
     torch.testing.assert_close(first, second[:3])  # in evaluation mode a picture does not depend on its neighbours
     assert generator.training and all(
         torch.equal(value, before[name]) for name, value in generator.state_dict().items()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from course_utils import checkpoints, metrics, recipes, sample, training
 from course_utils.data import drawn
@@ -115,14 +115,14 @@ def measure(recipe: GANRecipe, judge) -> store.Found:
     for record in training.progress(recipe.fit(model, ema, recipe.images()), recipe.steps):
         curve.append([record.loss, record.loss_d, record.real, record.fake])
         if record.step in frames:
-            film.append(to_bytes(drawn_by(model.generator, FILM)))
+            film.append(to_bytes(sample.one_step(model.generator, FILM)))
         if record.step in stops:
-            made = drawn_by(model.generator, N)
+            made = sample.one_step(model.generator, N)
             features = judge(kind).features(made)
             scores.append({"step": record.step} | judged(features, judge(kind)))
             if kind == "drawn":
                 seen.append(counted(features, judge(kind))["seen"])
-    averaged = judged(judge(kind).features(drawn_by(ema.model, N)), judge(kind))
+    averaged = judged(judge(kind).features(sample.one_step(ema.model, N)), judge(kind))
     tensors = {"curve": torch.tensor(curve).unfold(0, EVERY, EVERY).mean(-1), "pictures": to_bytes(made[:SHOWN])}
     if film:
         tensors["film"] = torch.stack(film)
@@ -145,14 +145,6 @@ def counted(features: Tensor, judge: Judge) -> dict[str, Any]:
         for factor, options in told.items()
     }
     return {"seen": seen, "kinds": len(torch.stack(list(told.values()), dim=1).unique(dim=0))}
-
-
-def drawn_by(generator: nn.Module, n: int) -> Tensor:
-    """Return n pictures of a generator that is being trained, with the statistics that batch norm has kept so far."""
-    generator.eval()
-    made = sample.one_step(generator, n)
-    generator.train()
-    return made
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ viz.show(
 # | ✅ | [03 · CIFAR-10 cats](03_cifar10_cats.ipynb) | the same on pictures: U-Net, schedules, samplers; is it memorising? |
 # | ✅ | [04 · Conditional generation](04_conditional_generation.ipynb) | cats *or* frogs, on demand: labels, guidance and its price |
 # | ✅ | [05 · Variational autoencoders](05_vae.ipynb) | what the KL weight buys, collapse, over-fitting; diffusion in the latent space |
-# | ✅ | [06 · DCGAN](06_dcgan.ipynb) | two networks at war: circles, collapse, losses that mean nothing |
+# | ✅ | [06 · DCGAN](06_dcgan.ipynb) | two networks at war: circles, collapse, losses that do not rank |
 # | ⏳ | 07 · FID study | how good is it? What scores see and what they miss |
 # | ⏳ | 08 · Fusion | the child of two cats |
 # | ⏳ | 09 · EDM and fast samplers | the same quality in 20 steps instead of 1,000 |

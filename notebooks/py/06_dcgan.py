@@ -294,7 +294,7 @@ print(f"{pictures.name}; {sizes[0]:,} weights against {sizes[1]:,}; {rounds * re
 print(f"losses of the last round: {history[-1][0]:.2f} of the generator, {history[-1][1]:.2f} of the discriminator")
 
 # %%
-made = study.drawn_by(pair.generator, 200)
+made = sample.one_step(pair.generator, 200)
 viz.rows(
     f"after {rounds} rounds, each with {recipe.batch_size} real pictures",
     [new[:10][0], made[:10], sample.one_step(ema.model, 10)],
@@ -364,7 +364,7 @@ floors = {kind: found[f"{kind}, floor"][1]["scores"] for kind in study.SEEDS}
 
 
 def over_seeds(kind, name, part, score="fd"):
-    """The score after `part` of a run (-1: all of it), or with averaged weights, for every seed there is."""
+    """The score after part 0, 1 or 2 of a run (2: all of it), or with "averaged" weights, for every seed there is."""
     runs = [found[f"{kind} {name}, seed {seed}"][1] for seed in range(study.SEEDS[kind][name])]
     return torch.tensor([(run["averaged"] if part == "averaged" else run["scores"][part])[score] for run in runs])
 
@@ -650,7 +650,7 @@ for name, ratio in zip(timers, ratios, strict=True):
 # ## 9 · Beside the sources
 #
 # Theirs: FID with Inception features at N = 1,000, floor 49.838. Ours: FD with EfficientNet-Lite0 at N = 1,000, with floors from three subsets of real training cats. (Section 5 had $N = 500$, hence another floor.) The units differ, and so do multiples of the floor, since another network looks at the pictures: compare the *order* of the rows. Ours were trained on one core, for twenty minutes to two and a
-# half hours. 2xUD is the sources' U-Net with two blocks a level.
+# half hours. 2xUD is the sources' U-Net with two down and two up blocks.
 
 # %%
 cards = checkpoints.names()
@@ -681,7 +681,7 @@ drawn_by_them = []
 for name in names:
     checkpoint = checkpoints.load(name)
     y = torch.zeros(10, dtype=torch.long) if checkpoint.model.config.classes else None
-    drawn_by_them.append(sample.images(checkpoint.model, checkpoint.schedule, 10, **({} if y is None else {"y": y})))
+    drawn_by_them.append(sample.images(checkpoint.model, checkpoint.schedule, 10, y=y))
 viz.rows(
     "ten cats by each of the shipped networks, not picked",
     drawn_by_them,
