@@ -8,6 +8,7 @@ from course_utils.widgets.images import image_schedule_explorer, image_trajector
 from course_utils.widgets.latents import interpolation_explorer, latent_explorer
 from course_utils.widgets.sketch import Sketch
 from course_utils.widgets.stored import stored_explorer
+from course_utils.widgets.styles import mixing_explorer, projection_explorer, truncation_explorer
 
 __all__ = [
     "DrawYourOwn",
@@ -17,11 +18,14 @@ __all__ = [
     "image_trajectory_explorer",
     "interpolation_explorer",
     "latent_explorer",
+    "mixing_explorer",
     "morph_explorer",
+    "projection_explorer",
     "sampler_explorer",
     "schedule_explorer",
     "score_explorer",
     "stored_explorer",
     "trajectory_explorer",
+    "truncation_explorer",
     "walk_explorer",
 ]
