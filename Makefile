@@ -6,7 +6,7 @@ ROOT   := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 PORT   ?= 8888
 SETTINGS := $(VENV)/share/jupyter/lab/settings
 
-.PHONY: help lab test run notebooks sync homework grade ablations study conditioning autoencoders adversaries benchmarks lint format clean
+.PHONY: help lab test run notebooks sync homework grade ablations study conditioning autoencoders adversaries styles benchmarks lint format clean
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
@@ -67,6 +67,9 @@ autoencoders: $(VENV)/base.stamp  ## measure everything behind notebook 05 anew 
 
 adversaries: $(VENV)/base.stamp  ## measure everything behind notebook 06 anew (hours; needs CIFAR-10)
 	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.studies.adversaries
+
+styles: $(VENV)/base.stamp  ## measure everything behind notebook 10 anew (hours; needs the cat faces)
+	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.studies.styles
 
 benchmarks: $(VENV)/all.stamp  ## measure the speed of drawing, widgets, training and sampling
 	$(BIN)/python benchmarks/foundation.py && $(BIN)/python benchmarks/images.py

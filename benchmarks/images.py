@@ -82,7 +82,7 @@ def sampling_time() -> str:
 
 
 def explorers() -> str:
-    """Milliseconds from a moved slider to the new picture in the explorers of 05 and 06, median and worst of 20."""
+    """Milliseconds from a moved slider to the new picture in the explorers of 05, 06 and 10, median and worst of 20."""
     vae, found = checkpoints.load("vae-drawn64"), autoencoders.load()
     pictures = named_set("drawn:face", size=64, split="test", n=40).images
     runs = {
@@ -95,13 +95,18 @@ def explorers() -> str:
     cats = named_set("drawn:cat", n=200).images
     walk = widgets.walk_explorer(checkpoints.load("drawn-catfrog32-gan"))
     score = widgets.score_explorer(Discriminator(DCGANConfig(width=32)), cats, cats.flip(-1))
-    weights, lines = sorted(runs), ["explorers of notebooks 05 and 06, ms per move (median, worst):"]
+    style = checkpoints.load("stylegan2-drawn64")
+    mixing, cut = widgets.mixing_explorer(style), widgets.truncation_explorer(style)
+    weights, lines = sorted(runs), ["explorers of notebooks 05, 06 and 10, ms per move (median, worst):"]
     moves = {
         "latent": (latent.sliders[1], [(-1) ** k * (0.1 + 0.1 * k) for k in range(20)]),
         "interpolation": (between.slider, [between.slider.options[k][1] for k in range(1, 21)]),
         "stored": (stored.slider, [weights[(k + 1) % len(weights)] for k in range(20)]),
         "walk": (walk.slider, [walk.slider.options[k][1] for k in range(1, 21)]),
         "score": (score.changes["blur"], [0.1 * k for k in range(1, 21)]),
+        "mixing, a new picture": (mixing.a, list(range(2, 22))),
+        "mixing, moved": (mixing.slider, [k % 9 for k in range(20)]),
+        "truncation": (cut.psi, [0.05 * k for k in range(20)]),
     }
     for name, (slider, values) in moves.items():
         spent = []

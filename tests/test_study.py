@@ -1,6 +1,7 @@
 """Stored comparisons: whole, refused when stale, and resumed where they stopped."""
 
 import json
+import time
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -14,7 +15,7 @@ from course_utils.models import unet
 from course_utils.models.dcgan import DCGANConfig, Generator
 from course_utils.models.vae import Encoded, VAEConfig
 from course_utils.recipes import BaseRecipe, Recipe
-from course_utils.studies import adversaries, autoencoders, conditioning, judge, networks, store
+from course_utils.studies import adversaries, autoencoders, conditioning, judge, networks, store, styles
 
 
 def doubled(x: float, done: list, fails: bool = False) -> store.Job:
@@ -377,3 +378,70 @@ def test_what_is_stored_for_notebook_06_is_whole():
         frames = found[f"cifar10 {name}, seed 0"][0]["film"]
         assert frames.shape == (adversaries.FRAMES, adversaries.FILM, 3, 32, 32)
         assert all(not torch.equal(a, b) for a, b in pairwise(frames))
+
+
+# ---- notebook 10
+
+
+@pytest.fixture
+def style_tools(quick_judge, few_pictures):
+    recipe = styles.RUNS["StyleGAN2, seed 0"]
+    network, train, test = metrics.features.network(), recipe.images(), recipe.images("test")
+    return lambda *_: autoencoders.Tools(network, train, test, metrics.features.extract(test, network))
+
+
+@pytest.mark.parametrize("name", ["StyleGAN2", "as StyleGAN"])
+def test_a_stylegan_is_scored_and_looked_into(name, style_tools, monkeypatch):
+    for constant, value in (("N", 24), ("SHOWN", 5), ("TRAITS", 6)):
+        monkeypatch.setattr(styles, constant, value)
+    small = {"steps": 4, "width": 4, "widest": 8, "batch_size": 4, "precision": "float32"}
+    tensors, facts = styles.measure(styles.RUNS[f"{name}, seed 1"].changed(**small), style_tools)
+    assert [score["step"] for score in facts["scores"]] == [2, 4] and facts["scores"][0]["n"] == 24
+    assert tensors["pictures"].shape == (5, 3, 32, 32) and tensors["pictures"].dtype == torch.uint8
+    assert tensors["peaks"].shape == (7,) and bool((tensors["peaks"] >= 1).all())
+    assert 0 < facts["noise_share"] < 1 and facts["length_spread"] > 0
+
+
+@pytest.mark.parametrize("rival", ["StyleGAN2", "diffusion"])
+def test_a_race_is_looked_at_and_ends(rival, style_tools, monkeypatch):
+    for constant, value in (("N", 24), ("GLANCE", 12), ("SHOWN", 5), ("LOOKS", 3), ("MINUTES", 0.02)):
+        monkeypatch.setattr(styles, constant, value)
+    monkeypatch.setattr(styles, "SAMPLING", styles.SAMPLING | {"steps": 2})
+    small = {"width": 4, "widest": 8} if rival == "StyleGAN2" else {"network": "tiny"}
+    recipe = styles.RIVALS[rival].changed(data="drawn:face", size=32, batch_size=4, precision="float32", **small)
+    tensors, facts = styles.race(recipe, style_tools)
+    minutes = tensors["curve"][:, 0].tolist()
+    assert tensors["curve"].shape == (3, 5) and minutes == sorted(minutes) and minutes[-1] >= 0.02
+    assert tensors["film"].shape == (3, 5, 3, 32, 32) and not torch.equal(tensors["film"][0], tensors["film"][-1])
+    assert facts["scores"]["n"] == 24 and facts["images_seen"] % 4 == 0 and facts["drawn_per_s"] > 0
+
+
+def test_minutes_leave_out_what_happens_between_the_records():
+    def records():
+        for k in range(3):
+            until = time.process_time() + 0.05
+            while time.process_time() < until:
+                pass
+            yield k
+
+    taken = []
+    for _, minutes in styles.timed(records(), torch.device("cpu")):
+        taken.append(minutes)
+        until = time.process_time() + 0.3
+        while time.process_time() < until:
+            pass
+    assert len(taken) == 3 and taken[-1] * 60 == pytest.approx(0.15, abs=0.1)
+
+
+def test_what_is_stored_for_notebook_10_is_whole():
+    found = styles.load()
+    floor = found[f"floor, drawn:face, n = {styles.N}"][1]["scores"]
+    for name, recipe in styles.RUNS.items():
+        tensors, facts = found[name]
+        assert len(tensors["pictures"]) == styles.SHOWN and bool((tensors["peaks"] >= 1).all())
+        assert facts["scores"][-1]["step"] == recipe.steps and facts["scores"][-1]["fd"] > floor["fd"]
+    for name in styles.RIVALS:
+        tensors, facts = found[f"race, {name}"]
+        assert tensors["curve"].shape == (styles.LOOKS, 5) and tensors["curve"].isfinite().all()
+        assert tensors["film"].shape == (styles.LOOKS, styles.SHOWN, 3, 64, 64)
+        assert styles.MINUTES <= facts["minutes"] < 1.1 * styles.MINUTES
