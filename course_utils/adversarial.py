@@ -146,6 +146,7 @@ def fit(
     loss: str = "non_saturating",
     lr: tuple[float, float] = (2e-4, 2e-4),
     betas: tuple[float, float] = (0.5, 0.999),
+    weight_decay: float = 0.01,
     targets: tuple[float, float] = (1.0, 0.0),
     input_noise: float = 0.0,
     r1: float = 0.0,
@@ -164,11 +165,12 @@ def fit(
 
     data: a function from the round's number (1, 2, ...) to its `Round`. loss and targets: see `discriminator_loss`. lr:
     of generator and discriminator (two time scales where they differ, Heusel et al. 2017). input_noise: standard
-    deviation of Gaussian noise on all that the discriminator sees (Arjovsky & Bottou 2017). r1, r2: gamma of
-    `gradient_penalty` on real and on generated images. path: weight of a `StyleGenerator`'s deviation of `path_lengths`
-    from their running mean. r_every, path_every: rounds between two uses of these, which then weigh so much more (lazy
-    regularisation, Karras et al. 2020, section 3.1). augmented: use `augment`. ema: an average of the generator.
-    precision, state, every and accelerator: as in `training.fit`, resuming bit for bit.
+    deviation of Gaussian noise on all that the discriminator sees (Arjovsky & Bottou 2017). weight_decay: AdamW's; with
+    0 it is the papers' Adam. r1, r2: gamma of `gradient_penalty` on real and on generated images. path: weight of a
+    `StyleGenerator`'s deviation of `path_lengths` from their running mean. r_every, path_every: rounds between two uses
+    of these, which then weigh so much more (lazy regularisation, Karras et al. 2020, section 3.1; there in an update of
+    its own, here with the loss). augmented: use `augment`. ema: an average of the generator. precision, state, every
+    and accelerator: as in `training.fit`, resuming bit for bit.
 
     Raises ValueError for steps or an interval < 1, a learning rate that is not positive, another loss or precision, a
     path penalty without w; NonFiniteLossError (before the weights of that player are touched) when a loss or a gradient
@@ -185,7 +187,7 @@ def fit(
         raise ValueError("path lengths are those from w to images, and this generator has no w: leave path at 0")
     _check(loss)
     g, d = (
-        Player(name, network, rate, betas, precision=precision, accelerator=accelerator)
+        Player(name, network, rate, betas, weight_decay, precision, accelerator)
         for name, network, rate in zip(("generator", "discriminator"), (generator, discriminator), lr, strict=True)
     )
     run = RunState([g, d], ema, state, columns=4, accelerator=accelerator)

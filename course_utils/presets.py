@@ -1,10 +1,13 @@
-"""The one switch for sizes: COURSE_PRESET = ci, lecture or full."""
+"""The one switch for sizes: COURSE_PRESET = ci, lecture or full; and how many cores a notebook takes."""
 
 import os
 from typing import TypeVar
 
+import torch
+
 PRESETS = ("ci", "lecture", "full")
 Size = TypeVar("Size")
+THREADS = torch.get_num_threads()  # as torch chose, before `halve_threads`
 
 
 def preset() -> str:
@@ -18,3 +21,11 @@ def preset() -> str:
 def choose(*, ci: Size, lecture: Size, full: Size) -> Size:
     """Pick a size for the preset in force. It may change how much is computed, never what."""
     return {"ci": ci, "lecture": lecture, "full": full}[preset()]
+
+
+def halve_threads() -> None:
+    """Let torch use half of its threads; a second call changes nothing.
+
+    Threads that wait for each other are slower than half as many, as soon as anything else wants the cores.
+    """
+    torch.set_num_threads(max(1, THREADS // 2))

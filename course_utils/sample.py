@@ -14,6 +14,7 @@ from course_utils import checkpoints, samplers, selfcheck
 from course_utils.checkpoints import Checkpoint
 from course_utils.data.levels import to_bytes
 from course_utils.models.latent import LatentDiffusion
+from course_utils.models.stylegan2 import StyleGenerator
 from course_utils.samplers import Step
 from course_utils.schedules import Schedule
 
@@ -73,18 +74,23 @@ def shape_of(model: nn.Module) -> tuple[int, ...]:
 def one_step(model: nn.Module, n: int, y: Tensor | None = None, seed: int = 0, batch_size: int = 256) -> Tensor:
     """Turn n draws of z into images (n, 3, S, S) in [-1, 1], on the CPU; image i depends on seed and i alone.
 
-    model: a `Generator`, a `StyleGenerator`, or a `VAE`, whose prior it draws from; drawn in evaluation mode, and left
-    in the mode it was in, so that one may look at a model while it trains. y: (n,) labels, or None. Raises ValueError
-    as these.
+    model: a `Generator`, a `StyleGenerator`, whose noise is drawn too, or a `VAE`, whose prior it draws from. Drawn in
+    evaluation mode, and left in the mode it was in, so that one may look at a model while it trains. y: (n,) labels, or
+    None. Raises ValueError as these.
     """
     draw, made, training = getattr(model, "decode", model), [], model.training
     model.eval()
     try:
         for start in range(0, n, batch_size):
             stop = min(start + batch_size, n)
-            z = noise_from(model, samplers.example_generators(seed, start, stop))
+            generators = samplers.example_generators(seed, start, stop)
+            z = noise_from(model, generators)
+            more = [] if y is None else [y[start:stop].to(z.device)]
+            if isinstance(model, StyleGenerator):
+                drawn = [model.draw_noise(1, generator) for generator in generators]
+                more = [*(more or [None]), [torch.cat(layer) for layer in zip(*drawn, strict=True)]]
             with torch.no_grad():
-                made.append((draw(z) if y is None else draw(z, y[start:stop].to(z.device))).cpu())
+                made.append(draw(z, *more).cpu())
     finally:
         model.train(training)
     return torch.cat(made).clamp(-1, 1)

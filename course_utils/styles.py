@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from course_utils import adversarial
-from course_utils.models.stylegan2 import StyleGenerator
+from course_utils.models.stylegan2 import StyleGenerator, doubled
 
 
 def mix(a: Tensor, b: Tensor, at: int) -> Tensor:
@@ -54,7 +54,7 @@ def peaks(features: list[Tensor]) -> Tensor:
     """Return how far the highest place of a map stands out, (layers,): its size by the map's root mean square.
 
     Of every image the worst channel counts; the median over images is returned. Flat maps have 1, a single spike the
-    number of pixels a side: the droplets that instance normalisation provokes (Karras et al. 2020, section 2.1).
+    number of pixels a side: the droplets that instance normalisation provokes (Karras et al. 2020, section 2).
     """
     out = []
     for x in features:
@@ -76,16 +76,21 @@ def noise_share(model: StyleGenerator, z: Tensor, repeats: int = 8, seed: int = 
     return float((drawn.var(0).mean() / drawn.mean(0).var(0).mean()).sqrt())
 
 
-def length_spread(model: StyleGenerator, z: Tensor, seed: int = 0) -> float:
-    """Return the standard deviation of `adversarial.path_lengths` over z (B, z_dim), relative to their mean.
+def length_spread(model: StyleGenerator, z: Tensor, directions: int = 32, seed: int = 0) -> float:
+    """Return how much images differ in how far a step in w moves them: the standard deviation of their path length
+    over z (B, z_dim), relative to its mean (Karras et al. 2020, section 3.2).
 
-    0 where a step in w changes every image alike (Karras et al. 2020, section 3.2).
+    The path length of an image is the root mean square of `adversarial.path_lengths` over random directions, which
+    is the size of its Jacobian. Chance adds about 1 / sqrt(2 directions), less where the Jacobian has a high rank.
     """
-    with torch.enable_grad():
-        w = each(model, model.to_w(z).detach()).requires_grad_()
-        images = model.synthesise(w)
-        y = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed)).to(images.device)
-        lengths = adversarial.path_lengths(images, w, y).detach()
+    generator, squares = torch.Generator().manual_seed(seed), 0.0
+    for _ in range(directions):
+        with torch.enable_grad():
+            w = each(model, model.to_w(z).detach()).requires_grad_()
+            images = model.synthesise(w)
+            y = torch.randn(images.shape, generator=generator).to(images.device)
+            squares = squares + adversarial.path_lengths(images, w, y).detach().square()
+    lengths = squares.sqrt()
     return float(lengths.std() / lengths.mean())
 
 
@@ -106,8 +111,8 @@ def added(model: StyleGenerator, w: Tensor) -> list[Tensor]:
             handle.remove()
     size = model.config.size
     for k, side in enumerate(model.config.sides):
-        while side < size:  # as the generator does it, a factor 2 at a time
-            found[k], side = F.interpolate(found[k], scale_factor=2, mode="bilinear", align_corners=False), 2 * side
+        while side < size:
+            found[k], side = doubled(found[k]), 2 * side
     return found
 
 
@@ -142,8 +147,8 @@ def project(
     As Karras et al. 2020, section 5 and appendix D: from the mean of w, Adam, the rate rising over the first twentieth
     and falling over the last quarter, noise on w that fades out over the first three quarters. Differs from them in the
     distance, `distance` instead of LPIPS, and in leaving the noise inputs as they are. extended: a w for every
-    convolution ("W+"), which reaches more images, also such as are no cats. Raises ValueError for an image of another
-    shape or values that are not finite, and steps < 1.
+    convolution ("W+", Abdal et al. 2019), which reaches more images, also such as are no cats. Raises ValueError for an
+    image of another shape or values that are not finite, and steps < 1.
     """
     config = model.config
     device = model.start.device
@@ -155,7 +160,8 @@ def project(
         raise ValueError(f"steps must be at least 1, got {steps}")
     generator, target = torch.Generator().manual_seed(seed), image.to(device)[None]
     with torch.no_grad():
-        spread = float(model.to_w(torch.randn(1000, config.z_dim, generator=generator).to(device)).std(0).mean())
+        away = model.to_w(torch.randn(1000, config.z_dim, generator=generator).to(device)) - model.w_mean
+        spread = float(away.square().sum(1).mean().sqrt())
     w = model.w_mean.detach().clone().repeat(1, config.styles if extended else 1, 1).requires_grad_()
     optimizer = torch.optim.Adam([w], lr, betas=(0.9, 0.999))
     for step in range(1, steps + 1):

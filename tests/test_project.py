@@ -8,6 +8,7 @@ import zipfile
 from functools import partial
 
 import pytest
+import torch
 import yaml
 
 from course_utils import presets, selfcheck
@@ -57,6 +58,20 @@ def test_the_wheel_imports_and_finds_what_ships_outside_the_checkout(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert str(tmp_path) in done.stdout
+
+
+def test_threads_are_halved_once(monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr(presets, "THREADS", 6)
+    try:
+        for _ in range(2):  # a student may run the first cell again
+            presets.halve_threads()
+            assert torch.get_num_threads() == 3
+        monkeypatch.setattr(presets, "THREADS", 1)
+        presets.halve_threads()
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_presets_are_read_from_the_environment_and_typos_are_named(monkeypatch):

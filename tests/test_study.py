@@ -398,7 +398,7 @@ def test_a_stylegan_is_scored_and_looked_into(name, style_tools, monkeypatch):
     tensors, facts = styles.measure(styles.RUNS[f"{name}, seed 1"].changed(**small), style_tools)
     assert [score["step"] for score in facts["scores"]] == [2, 4] and facts["scores"][0]["n"] == 24
     assert tensors["pictures"].shape == (5, 3, 32, 32) and tensors["pictures"].dtype == torch.uint8
-    assert tensors["peaks"].shape == (7,) and bool((tensors["peaks"] >= 1).all())
+    assert tensors["peaks"].shape == (7,) and bool((tensors["peaks"] <= torch.tensor([4, 8, 8, 16, 16, 32, 32])).all())
     assert 0 < facts["noise_share"] < 1 and facts["length_spread"] > 0
 
 
@@ -431,17 +431,3 @@ def test_minutes_leave_out_what_happens_between_the_records():
         while time.process_time() < until:
             pass
     assert len(taken) == 3 and taken[-1] * 60 == pytest.approx(0.15, abs=0.1)
-
-
-def test_what_is_stored_for_notebook_10_is_whole():
-    found = styles.load()
-    floor = found[f"floor, drawn:face, n = {styles.N}"][1]["scores"]
-    for name, recipe in styles.RUNS.items():
-        tensors, facts = found[name]
-        assert len(tensors["pictures"]) == styles.SHOWN and bool((tensors["peaks"] >= 1).all())
-        assert facts["scores"][-1]["step"] == recipe.steps and facts["scores"][-1]["fd"] > floor["fd"]
-    for name in styles.RIVALS:
-        tensors, facts = found[f"race, {name}"]
-        assert tensors["curve"].shape == (styles.LOOKS, 5) and tensors["curve"].isfinite().all()
-        assert tensors["film"].shape == (styles.LOOKS, styles.SHOWN, 3, 64, 64)
-        assert styles.MINUTES <= facts["minutes"] < 1.1 * styles.MINUTES

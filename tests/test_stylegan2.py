@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from course_utils import adversarial, models
+from course_utils import adversarial, models, sample, samplers
 from course_utils.data.images import ImageSet
 from course_utils.models.stylegan2 import (
     ARCHITECTURES,
@@ -46,6 +46,11 @@ def test_a_styled_convolution_is_that_of_equations_1_to_3(z):
         torch.testing.assert_close(layer(x, w), F.leaky_relu(wanted, 0.2) * math.sqrt(2), atol=1e-4, rtol=1e-4)
 
 
+def layer_of(normalise, **changes):
+    torch.manual_seed(0)
+    return StyledConv(StyleGAN2Config(**SMALL, normalise=normalise, **changes), 32, 32)
+
+
 def test_demodulation_keeps_the_spread_whatever_the_style():
     torch.manual_seed(0)
     x, w = torch.randn(4, 32, 16, 16), 30 * torch.randn(4, 6)
@@ -54,6 +59,12 @@ def test_demodulation_keeps_the_spread_whatever_the_style():
         layer = StyledConv(StyleGAN2Config(**SMALL, normalise=how), 32, 32)
         spread[how] = layer(x, w).std((1, 2, 3))
     assert (spread["demodulation"] - 1).abs().max() < 0.35 and spread["none"].min() > 5
+    with torch.no_grad():
+        normalised = layer_of("instance")(1e3 * x, w) - layer_of("instance")(x, w)
+        layer = layer_of("demodulation")
+        kept, thrice = layer(3 * x, w), 3 * layer(x, w)
+    assert normalised.abs().max() < 1e-3, "what a picture says about its size is gone"
+    torch.testing.assert_close(kept, thrice, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -124,6 +135,24 @@ def test_a_growing_pair_looks_at_no_more_than_its_level(z):
     assert jumps.max() < 0.5 * (found[0] - found[-1]).abs().max(), "levels fade in, they do not jump"
 
 
+def test_what_a_growing_generator_draws_survives_the_discriminators_pooling(z):
+    generator = made(architecture="growing")
+    rgb = []
+    generator.rgbs[1].register_forward_hook(lambda module, inputs, out: rgb.append(out))
+    generator.level.fill_(1.0)
+    torch.testing.assert_close(F.avg_pool2d(generator(z), 4), rgb[0])
+
+
+def test_pictures_differ_in_their_noise_and_depend_on_seed_and_place_alone():
+    generator = made()
+    for layer in generator.convs:
+        torch.nn.init.ones_(layer.strength)
+    five = sample.one_step(generator, 5, batch_size=2)
+    torch.testing.assert_close(sample.one_step(generator, 3), five[:3])
+    z = sample.noise_from(generator, samplers.example_generators(0, 0, 5))
+    assert not torch.allclose(generator(z).clamp(-1, 1), five, atol=1e-2), "the noise of the network itself is not used"
+
+
 def test_images_that_are_all_alike_betray_themselves():
     discriminator, x = made(StyleDiscriminator), torch.randn(1, 3, 32, 32)
     seen = []
@@ -177,6 +206,20 @@ def test_it_trains_in_bfloat16_with_every_penalty():
     assert [r.loss_d for r in narrow] == pytest.approx([r.loss_d for r in wide], rel=0.1)
 
 
+def test_what_is_rarely_applied_weighs_so_much_more():
+    def losses(**changes):
+        ours = recipe(steps=2, r1=0.0, lr_g=1e-9, lr_d=1e-9, ema=0.0).changed(**changes)
+        pair, ema, _ = ours.build()
+        return [(record.loss, record.loss_d) for record in ours.fit(pair, ema, noise_images())]
+
+    plain = losses(path=0.0)
+    for penalty, every, player in (({"path": 3.0}, "path_every", 0), ({"r1": 5.0, "path": 0.0}, "r_every", 1)):
+        always, rarely = losses(**penalty, **{every: 1}), losses(**penalty, **{every: 2})
+        assert rarely[0] == pytest.approx(plain[0]), "not in the first round"
+        added = [run[1][player] - plain[1][player] for run in (always, rarely)]
+        assert added[0] > 1e-3 and added[1] == pytest.approx(2 * added[0], rel=0.1)
+
+
 def test_growing_networks_reach_their_size_when_the_recipe_says():
     ours = recipe(architecture="growing", steps=10, grown=0.5)
     pair, ema, _ = ours.build()
@@ -224,6 +267,9 @@ def test_what_does_not_fit_is_refused(z):
         recipe(mixing=2).build()
     with pytest.raises(ValueError, match="takes no classes"):
         recipe(classes=2).build()
+    growing = recipe(architecture="growing")
+    with pytest.raises(ValueError, match="a growing network trains in one process"):
+        growing.rounds(noise_images(), growing.pair(), (1, 2))
     again = models.build({"kind": "StyleGenerator", **vars(generator.config)})
     again.load_state_dict(generator.state_dict())
     assert torch.equal(again.eval()(z), generator(z))

@@ -27,10 +27,10 @@ class StyleGAN2Config:
 
     size: pixels a side, 4 times a power of two. z_dim, w_dim: lengths of z and w. mapping: layers between them. width:
     channels at full size, doubled with every halving up to `widest`. normalise: "demodulation" of the weights (eq. 3),
-    "instance" for StyleGAN's AdaIN, or "none". outside: noise and bias come after the normalisation, outside the style
-    block, as figure 2c has it, or before it, as in StyleGAN. architecture: "skip" for a skip generator and a residual
-    discriminator (section 4.1), or "growing" for progressive growing, whose `level` says how far it has come.
-    Raises ValueError for values that do not fit.
+    "instance" for StyleGAN's AdaIN, or "none". outside: noise, bias and activation come after the normalisation,
+    outside the style block, as figure 2c has it, or before it, as in StyleGAN (figure 2b). architecture: "skip" for a
+    skip generator and a residual discriminator (section 4.1), or "growing" for progressive growing, whose `level` says
+    how far it has come. Raises ValueError for values that do not fit.
     """
 
     size: int = 64
@@ -99,8 +99,8 @@ def _activate(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2) * math.sqrt(2)  # the factor keeps the variance
 
 
-def _up(x: Tensor) -> Tensor:
-    # bilinear, which is nearly the paper's filter [1, 3, 3, 1]: nearest neighbours would leave a grid in the images
+def doubled(x: Tensor) -> Tensor:
+    """Return (B, C, S, S) with twice the side, bilinearly, which is nearly the paper's filter [1, 3, 3, 1]."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
@@ -126,18 +126,18 @@ class StyledConv(nn.Module):
         style = self.style(w)
         into = x.shape[1]
         scale, shift = 1 + style[:, :into], style[:, into:]
-        x = self.conv((_up(x) if self.up else x) * scale[:, :, None, None])
+        x = self.conv((doubled(x) if self.up else x) * scale[:, :, None, None])
         after = self.bias[:, None, None]
         if self.strength is not None and noise is not None:
             after = after + self.strength * noise
-        x = x if self.outside else x + after
+        finished = (lambda x: x + after) if self.last else (lambda x: _activate(x + after))
+        x = x if self.outside else finished(x)
         if self.normalise == "demodulation":
             squares = (self.conv.weight * self.conv.gain).square().sum((2, 3))
             x = x * (scale.square() @ squares.T + _EPS).rsqrt()[:, :, None, None]
         elif self.normalise == "instance":
             x = F.instance_norm(x.float(), eps=1e-5) + shift[:, :, None, None]
-        x = x + after if self.outside else x
-        return x if self.last else _activate(x)
+        return finished(x) if self.outside else x
 
 
 class StyleGenerator(nn.Module):
@@ -195,12 +195,13 @@ class StyleGenerator(nn.Module):
         if w.shape[1:] != (n, self.config.w_dim):
             raise ValueError(f"w must have shape (B, {self.config.w_dim}) or (B, {n}, {self.config.w_dim})")
         noise = [getattr(self, f"noise{k}") for k in range(n)] if noise is None else [x.to(w.device) for x in noise]
-        growing, level = self.config.architecture == "growing", float(self.level)
+        growing = self.config.architecture == "growing"
+        level = float(self.level) if growing else 0.0
         x = self.start.expand(len(w), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         rgb, convs = None, iter(zip(self.convs, w.unbind(1), noise, strict=True))
         for k, last in enumerate(self.rgbs):
             if growing and k >= level + 1:
-                rgb = _up(rgb)
+                rgb = F.interpolate(rgb, scale_factor=2)  # what the discriminator's average pooling takes back exactly
                 continue
             for _ in range(1 if k == 0 else 2):
                 conv, style, own = next(convs)
@@ -210,9 +211,9 @@ class StyleGenerator(nn.Module):
                 rgb = new
             elif growing:
                 fade = min(1.0, level + 1 - k)
-                rgb = torch.lerp(_up(rgb), new, fade)
+                rgb = torch.lerp(F.interpolate(rgb, scale_factor=2), new, fade)
             else:
-                rgb = _up(rgb) + new
+                rgb = doubled(rgb) + new
         return rgb.float()
 
     def forward(
@@ -260,7 +261,7 @@ class StyleDiscriminator(nn.Module):
         if y is not None:
             raise ValueError("this discriminator has no classes: leave y out")
         x = x.contiguous(memory_format=torch.channels_last)
-        level, h = float(self.level), None
+        level, h = float(self.level) if self.growing else 0.0, None
         for k in range(len(self.config.sides) - 1, 0, -1):
             if self.growing and k >= level + 1:
                 x = F.avg_pool2d(x, 2)

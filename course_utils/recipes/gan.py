@@ -28,7 +28,7 @@ class AdversarialRecipe(BaseRecipe):
     """What the recipes of all GANs share; see also `BaseRecipe`.
 
     target_real, target_fake: the targets of `adversarial.discriminator_loss`, 1 and 0 without smoothing. beta1, beta2:
-    of Adam. Other fields as in `adversarial.fit`.
+    of AdamW, which with weight_decay 0 is Adam. Other fields as in `adversarial.fit`.
     """
 
     batch_size: int = 64
@@ -39,6 +39,7 @@ class AdversarialRecipe(BaseRecipe):
     lr_d: float = 2e-4
     beta1: float = 0.5
     beta2: float = 0.999
+    weight_decay: float = 0.01
     target_real: float = 1.0
     target_fake: float = 0.0
     input_noise: float = 0.0
@@ -88,6 +89,7 @@ class AdversarialRecipe(BaseRecipe):
             self.steps,
             lr=(self.lr_g, self.lr_d),
             betas=(self.beta1, self.beta2),
+            weight_decay=self.weight_decay,
             targets=(self.target_real, self.target_fake),
             ema=ema,
             **{name: getattr(self, name) for name in same},

@@ -34,7 +34,7 @@ LOOKS, GLANCE = 9, 200  # times that each of RIVALS is looked at, at equal minut
 
 SIZE = 32  # pixels a side in the runs that differ in one thing
 
-_BASE = recipes.get("stylegan2-drawn64").changed(size=SIZE, steps=1000)
+_BASE = recipes.get("stylegan2-drawn64").changed(size=SIZE, steps=2000)
 _CHANGES: dict[str, dict[str, Any]] = {
     "StyleGAN2": {},
     "instance norm": {"normalise": "instance"},

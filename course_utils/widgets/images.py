@@ -14,11 +14,11 @@ from torchvision.utils import make_grid
 
 from course_utils import diffusion, sample, samplers, schedules, viz
 from course_utils.checkpoints import Checkpoint
+from course_utils.presets import THREADS
 from course_utils.samplers import Step
 from course_utils.widgets.explorers import CHAINS
 from course_utils.widgets.picture import WIDTH, Picture
 
-THREADS = torch.get_num_threads()  # before a notebook halves them for its long computations
 STEPS = (1, 2, 3, 5, 8, 10, 15, 20, 30, 50)  # network evaluations on offer
 SAMPLERS = {"DDIM": "ddim", "DPM-Solver++": "dpm_solver_pp"}
 PREVIEW_S = 0.4  # seconds between two pictures while a sampler runs

@@ -10,7 +10,7 @@ from course_utils import sample, styles, viz
 from course_utils.checkpoints import Checkpoint
 from course_utils.models.layers import check_images
 from course_utils.models.stylegan2 import StyleGenerator
-from course_utils.widgets.images import INCHES, PREVIEW_S, WIDE, tiles, told
+from course_utils.widgets.images import INCHES, PREVIEW_S, WIDE, Drawer, tiles, told
 from course_utils.widgets.picture import WIDTH, Picture
 from course_utils.widgets.pixels import Pixels, beside, titled
 
@@ -163,8 +163,8 @@ def truncation_explorer(checkpoint: Checkpoint) -> TruncationExplorer:
     return TruncationExplorer(checkpoint)
 
 
-class ProjectionExplorer(ui.VBox):
-    """See `projection_explorer`; attributes: which, space, start, slider, picture, numbers, found (of Projected)."""
+class ProjectionExplorer(Drawer):
+    """See `projection_explorer`; attributes: which, space, button, slider, picture, numbers, found (of Projected)."""
 
     def __init__(self, checkpoint: Checkpoint, pictures: Tensor, names: list[str] | None = None):
         self._model = _generator(checkpoint)
@@ -179,7 +179,7 @@ class ProjectionExplorer(ui.VBox):
         self.space = ui.ToggleButtons(
             options=[("one w", False), ("a w per convolution", True)], style={"button_width": "150px"}
         )
-        self.start = ui.Button(description="Project", tooltip="Look for its w", icon="search", button_style="primary")
+        self.button = ui.Button(description="Project", tooltip="Look for its w", icon="search", button_style="primary")
         self.slider = ui.IntSlider(
             0, min=0, max=STEPS, description="step", style=WIDE, layout=ui.Layout(width="100%"), disabled=True
         )
@@ -187,14 +187,14 @@ class ProjectionExplorer(ui.VBox):
         third = (WIDTH - 2 * _GAP) // 3
         self.target, self.picture, self.strip = Pixels(third), Pixels(third), Pixels()
         self.curve = self._figure(third)
-        first = ui.HBox([self.which, self.space, self.start], layout=_WRAP)
+        first = ui.HBox([self.which, self.space, self.button], layout=_WRAP)
         large = beside(titled("to be found", self.target), titled("found", self.picture), self.curve, gap=_GAP)
         self._below = titled("the found w, truncated: ψ = " + ", ".join(map(_number, STRIP)), self.strip)
         super().__init__([first, self.slider, large, self.numbers, self._below])
         self.add_class("dtc-explorer")
         for control in (self.which, self.space):
             control.observe(self._change_target, "value")
-        self.start.on_click(self._project)
+        self.button.on_click(self._draw)
         self.slider.observe(self._change, "value")
         self._change_target()
 
@@ -213,26 +213,20 @@ class ProjectionExplorer(ui.VBox):
         self.found: list[styles.Projected] = []
         self.slider.disabled = True
         self.target.show(self._pictures[k], f"The picture to be found: {self.which.label}.")
-        self._change()
         self.numbers.value = f"<span>Project: {STEPS} steps, a few seconds.</span>"
+        self._change()
 
-    @told
-    def _project(self, _=None) -> None:
-        self.start.disabled, shown = True, 0.0
-        self.found, self.slider.disabled = [], True
-        try:
-            for step in styles.project(self._model, self._pictures[self.which.value], STEPS, self.space.value):
-                self.found.append(step)
-                if time.perf_counter() - shown > PREVIEW_S:
-                    self._show(step)
-                    shown = time.perf_counter()
-        finally:
-            self.start.disabled = False
+    def _run(self) -> None:
+        self.found, self.slider.disabled, shown = [], True, 0.0
+        for step in styles.project(self._model, self._pictures[self.which.value], STEPS, self.space.value):
+            self.found.append(step)
+            if time.perf_counter() - shown > PREVIEW_S:
+                self._show(step)
+                shown = time.perf_counter()
         self.slider.disabled = False
         if self.slider.value == STEPS:
             self._change()
-        else:
-            self.slider.value = STEPS
+        self.slider.value = STEPS
 
     @told
     def _change(self, _=None) -> None:

@@ -54,11 +54,10 @@ from course_utils import (
 )
 from course_utils.data import images, named
 from course_utils.models import convnet, unet
-from course_utils.presets import choose
+from course_utils.presets import choose, halve_threads
 from course_utils.studies import networks as study
 
-# threads that wait for each other are slower than half as many, as soon as anything else wants the cores
-torch.set_num_threads(max(1, torch.get_num_threads() // 2))
+halve_threads()
 generator = torch.Generator().manual_seed(0)
 
 # %% [markdown]

@@ -43,11 +43,10 @@ import torch
 from course_utils import checkpoints, checks, elbo, latents, metrics, sample, training, viz, widgets
 from course_utils.data import drawn, named
 from course_utils.data.levels import from_bytes
-from course_utils.presets import choose
+from course_utils.presets import choose, halve_threads
 from course_utils.studies import autoencoders as study
 
-# threads that wait for each other are slower than half as many, as soon as anything else wants the cores
-torch.set_num_threads(max(1, torch.get_num_threads() // 2))
+halve_threads()
 generator = torch.Generator().manual_seed(0)
 
 # %% [markdown]

@@ -42,11 +42,10 @@ from torch.nn import functional as F
 from course_utils import adversarial, checkpoints, checks, recipes, sample, training, viz, widgets
 from course_utils.data import drawn
 from course_utils.data.levels import from_bytes
-from course_utils.presets import choose
+from course_utils.presets import choose, halve_threads
 from course_utils.studies import adversaries as study
 
-# threads that wait for each other are slower than half as many, as soon as anything else wants the cores
-torch.set_num_threads(max(1, torch.get_num_threads() // 2))
+halve_threads()
 random = torch.Generator().manual_seed(0)
 
 # %% [markdown]
