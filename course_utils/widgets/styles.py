@@ -177,7 +177,7 @@ class ProjectionExplorer(Drawer):
         options = [(name, k) for k, name in enumerate(names)]
         self.which = ui.Dropdown(options=options, description="picture", style=WIDE, layout=ui.Layout(width="300px"))
         self.space = ui.ToggleButtons(
-            options=[("one w", False), ("a w per convolution", True)], style={"button_width": "150px"}
+            options=[("one w", False), ("a w per convolution", True)], style={"button_width": "190px"}
         )
         self.button = ui.Button(description="Project", tooltip="Look for its w", icon="search", button_style="primary")
         self.slider = ui.IntSlider(
