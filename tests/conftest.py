@@ -1,5 +1,7 @@
 """Shared by all tests, and by the notebooks that nbval runs beside them."""
 
+import statistics
+import time
 from collections import defaultdict
 
 import pytest
@@ -9,6 +11,21 @@ import torch
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def median_ms():
+    """Milliseconds that a widget's control takes to be set to each of some values, the median."""
+
+    def measure(control, values) -> float:
+        spent = []
+        for value in values:
+            began = time.perf_counter()
+            control.value = value
+            spent.append(1000 * (time.perf_counter() - began))
+        return statistics.median(spent)
+
+    return measure
 
 
 def pytest_terminal_summary(terminalreporter):
