@@ -22,7 +22,7 @@ from course_utils.studies import store
 
 FILE = "drawn_study.safetensors"
 N = 500  # generated pictures per score
-SHOWN = 24  # of them are stored
+SHOWN = 10  # of them are stored
 ALONG = (0.03, 0.1, 0.2, 0.4, 0.7)  # parts of the baseline's run after which it is scored, besides its end
 SAMPLING = {"sampler": "dpm_solver_pp", "steps": 20, "spacing": "lambda"}
 
