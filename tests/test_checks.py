@@ -13,10 +13,11 @@ from torch import distributions as D
 from torch import nn
 from torch.nn import functional as F
 
-from course_utils import adversarial, checks, diffusion, elbo, ideal, samplers, schedules
+from course_utils import adversarial, checks, diffusion, elbo, ideal, samplers, schedules, styles
 from course_utils.checks import engine
 from course_utils.checks.stateful import Stateful
 from course_utils.models.dcgan import DCGANConfig, Discriminator, Generator
+from course_utils.models.stylegan2 import StyledConv, StyleGAN2Config, StyleGenerator
 
 EXERCISES = list(checks.REGISTRY.values())
 ANSWERS = [
@@ -39,6 +40,7 @@ def test_every_notebook_brings_its_exercises():
     assert {"drop_labels", "label_channels", "guide", "guided_eps", "projection_logit"} < set(checks.REGISTRY)
     assert {"reparametrise", "kl_divergence", "log_likelihood", "vae_loss", "importance_bound"} < set(checks.REGISTRY)
     assert {"discriminator_loss", "generator_loss", "discriminator_step", "draw", "r1_penalty"} < set(checks.REGISTRY)
+    assert {"mix_styles", "truncate", "shared_conv"} < set(checks.REGISTRY)
     assert "q_sample" in dir(checks)
     with pytest.raises(AttributeError, match="no exercise is called 'nonsense'"):
         _ = checks.nonsense
@@ -227,6 +229,51 @@ def backward_into_x_only(discriminator, x):
     x = x.detach().requires_grad_()
     discriminator(x).sum().backward(inputs=[x], create_graph=True)
     return x.grad.square().flatten(1).sum(1).mean()
+
+
+def written_in_two_parts(a, b, k, n):
+    w = torch.empty(len(a), n, a.shape[1])
+    w[:, :k], w[:, k:] = a[:, None], b[:, None]
+    return w
+
+
+def picture_by_picture(a, b, k, n):
+    return torch.stack([torch.cat([a[i].expand(k, -1), b[i].expand(n - k, -1)]) for i in range(len(a))])
+
+
+def counted(a, b, k, n):
+    told = []
+    for number in range(n):
+        told.append(a if number < k else b)
+    return torch.stack(told).transpose(0, 1)
+
+
+def image_by_image(x, weight, s):
+    out = []
+    for one, style in zip(x, s, strict=True):
+        own = style[:, None, None] * weight
+        own = own / torch.sqrt((own**2).sum(dim=(1, 2, 3), keepdim=True) + 1e-8)
+        out.append(F.conv2d(one[None], own, padding=1))
+    return torch.cat(out)
+
+
+def in_groups(x, weight, s):
+    b, into, height, width = x.shape
+    own = weight[None] * s[:, None, :, None, None]
+    own = own * torch.rsqrt(own.pow(2).sum([2, 3, 4], keepdim=True) + 1e-8)
+    x = F.conv2d(x.reshape(1, b * into, height, width), own.reshape(-1, into, 3, 3), padding=1, groups=b)
+    return x.reshape(b, -1, height, width)
+
+
+def unfolded(x, weight, s):
+    patches = F.unfold(x * s[..., None, None], 3, padding=1)
+    size = torch.einsum("bi,oikl,bi,oikl->bo", s, weight, s, weight).clamp_min(1e-8).sqrt()
+    return (weight.flatten(1) @ patches / size[..., None]).unflatten(2, x.shape[2:])
+
+
+def demodulated_by_a_convolution(x, weight, s):
+    squares = F.conv2d(s[:, :, None, None] ** 2, (weight**2).sum((2, 3), keepdim=True))
+    return F.conv2d(x * s[:, :, None, None], weight, padding="same") * (squares + 1e-8) ** -0.5
 
 
 # Written as students write them: other forms of the right answer, and wrong ones with the name they must get.
@@ -420,6 +467,41 @@ RIGHT = {
         lambda d, x: torch.func.grad(lambda x: d(x).sum())(x).square().sum() / len(x),
         backward_into_x_only,
         lambda d, x: adversarial.gradient_penalty(*(lambda x: (d(x), x))(x.detach().requires_grad_())),
+    ],
+    "mix_styles": [
+        written_in_two_parts,
+        picture_by_picture,
+        counted,
+        lambda a, b, k, n: torch.stack([a] * k + [b] * (n - k), dim=1),
+        lambda a, b, k, n: torch.where(torch.arange(n)[None, :, None] < k, a[:, None], b[:, None]),
+        lambda a, b, k, n: torch.cat([a[:, None].expand(-1, k, -1), b[:, None].repeat(1, n - k, 1)], 1),
+        lambda a, b, k, n: a[:, None] * (torch.arange(n) < k)[:, None] + b[:, None] * (torch.arange(n) >= k)[:, None],
+        lambda a, b, k, n: torch.cat([a.repeat(1, k), b.repeat(1, n - k)], 1).view(len(a), n, -1),
+        lambda a, b, k, n: styles.mix(*(w[:, None].expand(-1, n, -1) for w in (a, b)), k),
+    ],
+    "truncate": [
+        lambda w, mean, psi: psi * w + (1 - psi) * mean,
+        lambda w, mean, psi: torch.lerp(mean, w, psi),
+        lambda w, mean, psi: w + (1 - psi) * (mean - w),
+        lambda w, mean, psi: w - (1 - psi) * (w - mean),
+        lambda w, mean, psi: mean.expand_as(w) if psi == 0 else mean.expand_as(w) + w.sub(mean).mul(psi),
+        lambda w, mean, psi: torch.stack([mean + psi * (one - mean) for one in w]),
+    ],
+    "shared_conv": [
+        image_by_image,
+        in_groups,
+        unfolded,
+        demodulated_by_a_convolution,
+        lambda x, weight, s: torch.cat(
+            [
+                F.conv2d(a[None], F.normalize((b[:, None, None] * weight).flatten(1)).view_as(weight), padding=1)
+                for a, b in zip(x, s, strict=True)
+            ]
+        ),
+        lambda x, weight, s: (
+            F.conv2d(x * s[:, :, None, None], weight, padding=1)
+            / ((s**2) @ (weight**2).sum(dim=(2, 3)).T + 1e-8).sqrt()[:, :, None, None]
+        ),
     ],
 }
 
@@ -663,6 +745,39 @@ def backward_with_graph(discriminator, x):
     return (x.grad**2).flatten(1).sum(1).mean()
 
 
+def axes_forgotten(a, b, k, n):
+    w = torch.zeros(len(a), n, a.shape[1])
+    w[:, :k] = a
+    w[:, k:] = b
+    return w
+
+
+def into_a_view(a, b, k, n):
+    w = a.unsqueeze(1).expand(len(a), n, a.shape[1])
+    w[:, k:] = b.unsqueeze(1)
+    return w
+
+
+def only_b_written(a, b, k, n):
+    w = torch.zeros((len(b), n, b.shape[1]))
+    for number in range(k, n):
+        w[:, number] = b
+    return w
+
+
+def styled_conv(x, weight, s, over=(2, 3, 4), power=0.5):
+    """The weights of each picture in one group of a convolution, as the authors' code has it."""
+    own = weight.unsqueeze(0) * s.reshape(len(s), 1, -1, 1, 1)
+    own = own / ((own**2).sum(dim=over, keepdim=True) + 1e-8) ** power
+    out = F.conv2d(x.reshape(1, -1, *x.shape[2:]), own.flatten(0, 1), padding=1, groups=len(x))
+    return out.view(len(x), -1, *x.shape[2:])
+
+
+def normalised_by_hand(x, weight, s):
+    h = F.conv2d(x * s[:, :, None, None], weight, padding=1)
+    return (h - h.mean((2, 3), keepdim=True)) / (h.var((2, 3), correction=0, keepdim=True) + 1e-5).sqrt()
+
+
 WRONG = [
     (
         "alpha_bar",
@@ -786,6 +901,62 @@ WRONG = [
     ("r1_penalty", "there are many of them for an image", lambda d, x: ((slope(d, x).norm(2, dim=1)) ** 2).mean()),
     ("r1_penalty", "penalty of WGAN-GP", lambda d, x: ((slope(d, x).flatten(1).norm(2, dim=1) - 1) ** 2).mean()),
     ("r1_penalty", "averaged over the pixels", lambda d, x: (slope(d, x) ** 2).mean()),
+    (
+        "mix_styles",
+        "have changed places",
+        lambda a, b, k, n: torch.stack([b if number < k else a for number in range(n)], dim=1),
+    ),
+    ("mix_styles", "off by one", lambda a, b, k, n: torch.stack([a if j <= k else b for j in range(n)], 1)),
+    ("mix_styles", "With you, k convolutions are told b", lambda a, b, k, n: torch.stack((n - k) * [a] + k * [b], 1)),
+    ("mix_styles", "another order", lambda a, b, k, n: torch.cat([a.expand(k, *a.shape), b.expand(n - k, *b.shape)])),
+    ("mix_styles", "along an axis that is there already", lambda a, b, k, n: torch.hstack([a] * k + [b] * (n - k))),
+    (
+        "mix_styles",
+        "pictures, convolutions and the numbers",
+        lambda a, b, k, n: counted(a, b, k, n).mT.reshape(len(a), n, -1),
+    ),
+    ("mix_styles", "You blended", lambda a, b, k, n: torch.lerp(b, a, k / n)[:, None].expand(-1, n, -1)),
+    ("mix_styles", "wrong axes of (B, n, w_dim)", axes_forgotten),
+    ("mix_styles", "wrote into what expand returned", into_a_view),
+    ("mix_styles", "nothing but zeros", only_b_written),
+    ("mix_styles", "does not depend on k", lambda a, b, k, n: counted(a, b, n // 2, n)),
+    ("truncate", "have changed places", lambda w, mean, psi: torch.lerp(w, mean, psi)),
+    ("truncate", "have changed places", lambda w, mean, psi: psi * mean + (1 - psi) * w),
+    ("truncate", "towards 0", lambda w, mean, psi: mean + psi * w - mean),
+    ("truncate", "mean of the w at hand", lambda w, mean, psi: torch.lerp(w.mean(0, keepdim=True), w, psi)),
+    ("truncate", "contains it already", lambda w, mean, psi: mean.add(w, alpha=psi)),
+    (
+        "truncate",
+        "some of them only",
+        lambda w, mean, psi: (
+            torch.cat([mean + psi * (w[:, :4] - mean), w[:, 4:]], 1) if w.ndim == 3 else mean + psi * (w - mean)
+        ),
+    ),
+    ("truncate", "A sign is wrong", lambda w, mean, psi: mean + psi * (mean - w)),
+    ("truncate", "You clamped", lambda w, mean, psi: mean + torch.clamp(w - mean, min=-psi, max=psi)),
+    ("truncate", "a bracket is missing", lambda w, mean, psi: psi * w - mean + mean),
+    ("shared_conv", "did not demodulate", lambda x, weight, s: F.conv2d(x * s[..., None, None], weight, padding=1)),
+    ("shared_conv", "s does not occur", lambda x, weight, s: F.conv2d(x, weight, padding="same")),
+    ("shared_conv", "a variance", lambda x, weight, s: styled_conv(x, weight, s, power=1)),
+    ("shared_conv", "summed over the outputs", lambda x, weight, s: styled_conv(x, weight, s, over=(1, 3, 4))),
+    ("shared_conv", "kernel of every input channel", lambda x, weight, s: styled_conv(x, weight, s, over=(3, 4))),
+    ("shared_conv", "by the same number", lambda x, weight, s: styled_conv(x, weight, s, over=(1, 2, 3, 4))),
+    ("shared_conv", "The nine places", lambda x, weight, s: styled_conv(x, weight, s, over=2)),
+    ("shared_conv", "as instance normalisation does", normalised_by_hand),
+    (
+        "shared_conv",
+        "by the weights as they are",
+        lambda x, weight, s: styled_conv(x * s[..., None, None], weight, torch.ones_like(s)),
+    ),
+    (
+        "shared_conv",
+        "The style reaches the maps twice",
+        lambda x, weight, s: styled_conv(x * s[..., None, None], weight, s),
+    ),
+    ("shared_conv", "one style for the whole batch", lambda x, weight, s: styled_conv(x, weight, s[[0] * len(s)])),
+    ("shared_conv", "added 1 to the style", lambda x, weight, s: styled_conv(x, weight, s + 1)),
+    ("shared_conv", "not taken apart", lambda x, weight, s: styled_conv(x, weight, s).flatten(0, 1)[None]),
+    ("shared_conv", "went on to the activation", lambda x, weight, s: styled_conv(x, weight, s).relu()),
 ]
 
 
@@ -1032,6 +1203,57 @@ def test_projection_logit_agrees_with_the_course_s_discriminator():
     h = d.layers(x)
     logit = checks.projection_logit.solution(h, d.last(h).flatten(), d.project.weight, y)
     torch.testing.assert_close(logit, d(x, y))
+
+
+@pytest.mark.parametrize(
+    ("name", "asking"), [("mix_styles", "ab"), ("truncate", ["w"]), ("shared_conv", ["x", "weight", "s"])]
+)
+def test_cutting_any_one_input_of_a_style_s_function_is_told(name, asking):
+    exercise = checks.REGISTRY[name]
+    for cut in asking:
+        place = list(exercise.inputs()[0].args).index(cut)
+
+        def blind(*args, place=place):
+            return exercise.solution(*(arg.detach() if i == place else arg for i, arg in enumerate(args)))
+
+        assert "no gradient reaches the network" in verdict(exercise, blind)
+
+
+def test_the_functions_of_styles_agree_with_the_course_s_own():
+    g = torch.Generator().manual_seed(0)
+    a, b, mean = (torch.randn(shape, generator=g) for shape in ((3, 6), (3, 6), (6,)))
+    several = [w[:, None].expand(-1, 5, -1) for w in (a, b)]
+    for k in range(6):
+        torch.testing.assert_close(checks.mix_styles.solution(a, b, k, 5), styles.mix(*several, k))
+    generator = StyleGenerator(StyleGAN2Config(size=16, z_dim=6, w_dim=6, width=4, widest=4))
+    generator.w_mean.copy_(mean)
+    for w in (a, several[0]):
+        torch.testing.assert_close(checks.truncate.solution(w, mean, 0.3), generator.truncated(w, 0.3))
+
+
+def test_shared_conv_agrees_with_the_course_s_layer():
+    torch.manual_seed(0)
+    into, out = 5, 4
+    layer = StyledConv(StyleGAN2Config(w_dim=into), into, out).requires_grad_(False)
+    layer.style.weight.copy_(torch.eye(into) / layer.style.gain)  # w itself is the style, to which the layer adds 1
+    x, s = torch.randn(3, into, 6, 7), 1 + torch.randn(3, into)
+    maps = checks.shared_conv.solution(x, layer.conv.weight * layer.conv.gain, s)
+    torch.testing.assert_close(F.leaky_relu(maps, 0.2) * math.sqrt(2), layer(x, s - 1))
+
+
+def test_a_style_of_0_is_told_in_numbers_and_in_the_gradient():
+    def small(add):
+        def answer(x, weight, s):
+            size = add((s.square() @ weight.square().sum((2, 3)).T)[:, :, None, None])
+            return F.conv2d(x * s[:, :, None, None], weight, padding=1) / size
+
+        return answer
+
+    assert "1e-8 is missing" in verdict(checks.shared_conv, small(lambda total: total.sqrt()))
+    said = "right, but a gradient through them is not finite"
+    assert said in verdict(checks.shared_conv, small(lambda total: total.sqrt() + 1e-8))
+    for eps in (1e-12, 1e-5):  # which number it is hardly matters
+        checks.shared_conv(small(lambda total, eps=eps: (total + eps).sqrt()))
 
 
 def test_a_tuple_of_mean_and_variance_is_told_without_a_hint_about_numbers():
