@@ -404,7 +404,7 @@ def test_a_stylegan_is_scored_and_looked_into(name, style_tools, monkeypatch):
 
 @pytest.mark.parametrize("rival", ["StyleGAN2", "diffusion"])
 def test_a_race_is_looked_at_and_ends(rival, style_tools, monkeypatch):
-    for constant, value in (("N", 24), ("GLANCE", 12), ("SHOWN", 5), ("LOOKS", 3), ("MINUTES", 0.02)):
+    for constant, value in (("N", 24), ("GLANCE", 12), ("FILM", 5), ("LOOKS", 3), ("MINUTES", 0.02)):
         monkeypatch.setattr(styles, constant, value)
     monkeypatch.setattr(styles, "SAMPLING", styles.SAMPLING | {"steps": 2})
     small = {"width": 4, "widest": 8} if rival == "StyleGAN2" else {"network": "tiny", "warmup": 0, "lr": 0.01}
@@ -414,6 +414,17 @@ def test_a_race_is_looked_at_and_ends(rival, style_tools, monkeypatch):
     assert tensors["curve"].shape == (3, 5) and minutes == sorted(minutes) and minutes[-1] >= 0.02
     assert tensors["film"].shape == (3, 5, 3, 32, 32) and not torch.equal(tensors["film"][0], tensors["film"][-1])
     assert facts["scores"]["n"] == 24 and facts["images_seen"] % 4 == 0 and facts["drawn_per_s"] > 0
+
+
+def test_truncation_is_scored_on_the_same_z(style_tools, monkeypatch):
+    for constant, value in (("N", 24), ("PSI", (0.0, 1.0))):
+        monkeypatch.setattr(styles, constant, value)
+    small = {"steps": 1, "width": 4, "widest": 8, "batch_size": 4, "precision": "float32"}
+    model = styles.RUNS["StyleGAN2, seed 0"].changed(**small).build()[1].model.eval()
+    tensors, facts = styles.truncation(model, style_tools)
+    assert tensors == {} and [score["psi"] for score in facts["scores"]] == [0.0, 1.0]
+    assert facts["scores"][0]["n"] == 24 and facts["scores"][0]["fd"] != facts["scores"][1]["fd"]
+    assert facts == styles.truncation(model, style_tools)[1]
 
 
 def test_minutes_leave_out_what_happens_between_the_records():
@@ -431,3 +442,23 @@ def test_minutes_leave_out_what_happens_between_the_records():
         while time.process_time() < until:
             pass
     assert len(taken) == 3 and taken[-1] * 60 == pytest.approx(0.15, abs=0.1)
+
+
+def test_what_is_stored_for_notebook_10_is_whole():
+    found = styles.load()
+    floor = found[f"floor, drawn:face, n = {styles.N}"][1]["scores"]["fd"]
+    for name, run in styles.RUNS.items():
+        tensors, facts = found[name]
+        assert tensors["pictures"].shape == (styles.SHOWN, 3, styles.SIZE, styles.SIZE) and len(tensors["peaks"]) == 7
+        assert [score["step"] for score in facts["scores"]] == [part * run.steps for part in styles.PARTS]
+        assert all(score["n"] == styles.N and score["fd"] > floor for score in facts["scores"])
+    for name in styles.RIVALS:
+        tensors, facts = found[f"race, {name}"]
+        minutes = tensors["curve"][:, 0]
+        assert tensors["curve"].shape == (styles.LOOKS, 5) and tensors["curve"].isfinite().all()
+        assert minutes.diff().gt(0).all() and minutes[-1] == pytest.approx(styles.MINUTES, abs=0.1)
+        assert tensors["film"].shape == (styles.LOOKS, styles.FILM, 3, 64, 64)
+        assert facts["scores"]["fd"] > found[f"floor, faces, n = {styles.N}"][1]["scores"]["fd"]
+    assert [score["psi"] for score in found[f"truncation, {styles.TRUNCATED}"][1]["scores"]] == list(styles.PSI)
+    called = {name: found[f"called cats, {name}"][1]["called"] for name in (styles.PHOTOGRAPHS, *styles.SHIPPED)}
+    assert all(0 <= share < called[styles.PHOTOGRAPHS] for name, share in called.items() if name != styles.PHOTOGRAPHS)

@@ -1,9 +1,9 @@
-"""The measurements of notebook 10: StyleGAN2 without one idea at a time, and a race of four kinds of model; stored.
+"""The measurements of notebook 10: StyleGAN2 without one idea at a time, a race of four kinds of model, truncation.
 
     python -m course_utils.studies.styles [--only seed]
 
-The races need the cat faces in COURSE_DATA; hours on one core. Minutes are those of one processor core, whatever else
-it does meanwhile; on another device they are those of a clock.
+The races and the truncation need the cat faces in COURSE_DATA; hours on one core. Minutes are those of one processor
+core, whatever else it does meanwhile; on another device they are those of a clock.
 """
 
 import time
@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from course_utils import metrics, recipes, sample, styles, training
+from course_utils import checkpoints, metrics, recipes, sample, styles, training
 from course_utils.data.levels import to_bytes
 from course_utils.metrics.protocol import SAMPLING
+from course_utils.models.stylegan2 import StyleGenerator
 from course_utils.recipes import BaseRecipe
 from course_utils.recipes.stylegan2 import StyleGANRecipe
+from course_utils.schedules import Schedule
 from course_utils.studies import store
 from course_utils.studies.autoencoders import Tools
 
@@ -27,14 +29,19 @@ FILE = "style_study.safetensors"
 REDO = "make styles"
 N = 500  # generated pictures in a score
 SHOWN = 8  # of them are stored
+FILM = 6  # pictures of a race are stored at each look
 TRAITS = 64  # z in a measurement of what happens inside
 PARTS = (0.5, 1.0)  # of a run, after which it is scored
 MINUTES = 10.0  # of training, for each of RIVALS
 LOOKS, GLANCE = 9, 200  # times that each of RIVALS is looked at, at equal minutes, and pictures in the score of a look
+SHIPPED = ("stylegan2-faces64", "dcgan-faces64", "faces64", "ldm-faces64", "vae-faces64")  # of cat faces
+PHOTOGRAPHS = "photographs"
+TRUNCATED = SHIPPED[0]
+PSI = (0.3, 0.5, 0.7, 0.85, 1.0, 1.2)
 
 SIZE = 32  # pixels a side in the runs that differ in one thing
 
-_BASE = recipes.get("stylegan2-drawn64").changed(size=SIZE, steps=2000)
+_BASE = recipes.get("stylegan2-drawn64").changed(size=SIZE, steps=1500)
 _CHANGES: dict[str, dict[str, Any]] = {
     "StyleGAN2": {},
     "instance norm": {"normalise": "instance"},
@@ -67,7 +74,7 @@ RIVALS: dict[str, BaseRecipe] = {
 
 
 def jobs(device: str = "cpu") -> dict[str, store.Job]:
-    """Return everything that there is to compute, on `device`: the runs, the races, and the floors of both."""
+    """Return everything that there is to compute, on `device`: runs, races and their floors; what ships, judged."""
 
     @cache
     def tools(data: str, size: int) -> Tools:
@@ -79,6 +86,17 @@ def jobs(device: str = "cpu") -> dict[str, store.Job]:
         network, train, _, reference = tools(data, size)
         return {}, {"scores": metrics.real_floor(train, reference, n, network)}
 
+    def truncated() -> store.Found:
+        return truncation(checkpoints.load(TRUNCATED, device).model, tools)
+
+    def called(name: str) -> store.Found:
+        network, _, _, features = tools("faces", 64)
+        if name != PHOTOGRAPHS:
+            checkpoint = checkpoints.load(name, device)
+            features = metrics.features.extract(_drawn(checkpoint.model, checkpoint.schedule, N), network)
+        return {}, {"called": float(metrics.recognise.called_cats(features).double().mean())}
+
+    shipped = {name: {"checkpoint": name, "sha256": checkpoints.names()[name]["sha256"], "n": N} for name in SHIPPED}
     rules = {"minutes": MINUTES, "looks": LOOKS, "n": N, "glance": GLANCE}
     return (
         {
@@ -89,6 +107,11 @@ def jobs(device: str = "cpu") -> dict[str, store.Job]:
         | {
             f"race, {name}": store.Job({"recipe": rival, **rules}, partial(race, rival, tools))
             for name, rival in RIVALS.items()
+        }
+        | {f"truncation, {TRUNCATED}": store.Job(shipped[TRUNCATED] | {"psi": list(PSI)}, truncated)}
+        | {
+            f"called cats, {name}": store.Job(spec, partial(called, name))
+            for name, spec in ({PHOTOGRAPHS: {"data": "faces:test"}} | shipped).items()
         }
     )
 
@@ -128,7 +151,7 @@ def measure(recipe: StyleGANRecipe, tools: Callable[[str, int], Tools]) -> store
 def race(recipe: BaseRecipe, tools: Callable[[str, int], Tools]) -> store.Found:
     """Train for MINUTES and look LOOKS times, more often at first; the averaged weights draw.
 
-    Tensors: curve (LOOKS, 5): minutes, then FD, KID, precision and recall of GLANCE pictures; film (LOOKS, SHOWN, 3, S,
+    Tensors: curve (LOOKS, 5): minutes, then FD, KID, precision and recall of GLANCE pictures; film (LOOKS, FILM, 3, S,
     S), of the same noise. Facts: scores of N pictures at the end, images_seen, minutes, and drawn_per_s: pictures drawn
     in a second of one core.
     """
@@ -137,20 +160,17 @@ def race(recipe: BaseRecipe, tools: Callable[[str, int], Tools]) -> store.Found:
     looks = [MINUTES * (k / LOOKS) ** 2 for k in range(1, LOOKS + 1)]
     curve, film, clock = [], [], _clock(network.device)
 
-    def drawn(n: int) -> Tensor:
-        return sample.images(ema.model, schedule, n, **(SAMPLING if schedule else {"seed": SAMPLING["seed"]}))
-
     for record, minutes in timed(recipe.fit(model, ema, recipe.images(), schedule), network.device):  # noqa: B007
         if minutes < looks[len(curve)]:
             continue
-        made = drawn(GLANCE)
+        made = _drawn(ema.model, schedule, GLANCE)
         scores = metrics.score(made, reference, network)
         curve.append([minutes, *(scores[name] for name in ("fd", "kid", "precision", "recall"))])
-        film.append(to_bytes(made[:SHOWN]))
+        film.append(to_bytes(made[:FILM]))
         if len(curve) == LOOKS:
             break
     began = clock()
-    made = drawn(N)
+    made = _drawn(ema.model, schedule, N)
     per_s = N / (clock() - began)
     facts = {
         "scores": metrics.score(made, reference, network),
@@ -159,6 +179,24 @@ def race(recipe: BaseRecipe, tools: Callable[[str, int], Tools]) -> store.Found:
         "drawn_per_s": round(per_s, 2),
     }
     return {"curve": torch.tensor(curve), "film": torch.stack(film)}, facts
+
+
+def _drawn(model: nn.Module, schedule: Schedule | None, n: int) -> Tensor:
+    return sample.images(model, schedule, n, **(SAMPLING if schedule else {"seed": SAMPLING["seed"]}))
+
+
+def truncation(model: StyleGenerator, tools: Callable[[str, int], Tools]) -> store.Found:
+    """Score pictures of the same N z at every psi of PSI against cat faces; returns no tensors, scores as facts."""
+    network, _, _, reference = tools("faces", model.config.size)
+    scores = []
+    for psi in PSI:
+        generator, made = torch.Generator().manual_seed(SAMPLING["seed"]), []
+        for z in torch.randn(N, model.config.z_dim, generator=generator).split(100):
+            with torch.no_grad():
+                w = model.truncated(model.to_w(z.to(network.device)), psi)
+                made.append(model.synthesise(w, model.draw_noise(len(z), generator)).clamp(-1, 1).cpu())
+        scores.append({"psi": psi} | metrics.score(torch.cat(made), reference, network))
+    return {}, {"scores": scores}
 
 
 def timed(records: Iterable[Any], device: torch.device) -> Iterator[tuple[Any, float]]:

@@ -109,7 +109,7 @@ viz.show(
 # | ⏳ | 07 · FID study | how good is it? What scores see and what they miss |
 # | ⏳ | 08 · Fusion | the child of two cats |
 # | ⏳ | 09 · EDM and fast samplers | the same quality in 20 steps instead of 1,000 |
-# | ⏳ | 10 · StyleGAN2 | how far adversarial training can go |
+# | ✅ | [10 · StyleGAN2](10_stylegan2.ipynb) | taken apart: what each of its five ideas does; styles, truncation, projection; a race at equal minutes |
 #
 # ✅ is ready, ⏳ is being written.
 #
