@@ -177,14 +177,15 @@ def film(
     name: str = "",
     seconds: float = 8.0,
     hold: float = 2.0,
+    width: float = 10.0,
 ) -> None:
     """Display pictures that change as a film that plays without a kernel; see also `animation`.
 
     panels: each (T, N, 3, S, S) in [-1, 1], N pictures side by side over T frames. labels: one per panel, on its left.
-    titles: one per frame.
+    titles: one per frame. width: in inches.
     """
     across = panels[0].shape[1]
-    figure, places = axes(len(panels), 1, (10, 10 / across + 0.2))
+    figure, places = axes(len(panels), 1, (width, width / across + 0.2))
     heading, drawn = figure.suptitle(titles[0], fontsize=13), []
     for ax, label, some in zip(places[:, 0], labels, panels, strict=True):
         image(ax, make_grid(some[0], nrow=across, padding=1, pad_value=1.0)).set_anchor("W")

@@ -397,7 +397,7 @@ for psi, of in zip(study.PSI, scores, strict=True):
     print(f"{psi:5.2f}{of['fd']:8.1f}{of['kid']:9.3f}{of['precision']:11.2f}{of['recall']:8.2f}")
 
 # %% [markdown]
-# *Look for:* both ends. FD is lowest a little below 1 (97.3 at 0.85, 99.5 at 1, for one set of $z$): rare, badly learned corners of $w$ are left out. Below that it rises, for the pictures grow too much alike. Recall goes from 0.04 to next to nothing. Precision, said to rise as $\psi$ falls, does so only from 1.2 to 0.7 (0.46 to 0.55), and not to the end: near $\bar w$ a picture is a soft mixture, and lies as seldom among photographs. Truncation pays off as far as the middle of $w$ is well learned.
+# *Look for:* both ends. FD is lowest a little below 1 (97.3 at 0.85, 99.5 at 1, for one set of $z$): rare, badly learned corners of $w$ are left out. Below that it rises, for the pictures grow too much alike. Recall goes from 0.04 to next to nothing. Precision, said to rise as $\psi$ falls, does so only from 1.2 to 0.7 (0.46 to 0.55); at 0.3 it is back at 0.49. Near $\bar w$ a picture is a mixture of many, and perhaps no likely photograph. (Other $z$ than in Section 8's table, where 1 has 97.0.)
 
 # %%
 widgets.truncation_explorer(trained)
@@ -482,6 +482,7 @@ viz.film(
     [f"after {60 * m:.0f} seconds" if m < 1 else f"after {m:.1f} minutes" for m in minutes],
     alt="Film: six pictures of each of four models over ten minutes. The VAE's turn from fog into soft faces; StyleGAN2's and DCGAN's from patterns into grained faces; those of diffusion stay patches in the colours of fur.",
     name="10_film",
+    width=14,
 )
 
 # %%
@@ -512,7 +513,7 @@ for name in study.RIVALS:
 # - **The VAE leads in FD and KID** from the second minute on, and is the only one of which the judge recognises a cat: first after 4.4 minutes, two of six at the end. It saw ten times as many pictures as StyleGAN2, and it is told what is wrong with every pixel. Its faces are whole, and blurred.
 # - **StyleGAN2 is late and steep.** At 4.4 minutes its FD is the worst of all four (420), at ten 204 and still falling (194 with 500 pictures). With a fifth of the pictures that the DCGAN saw it is ahead of it at last (229).
 # - **Diffusion is level with StyleGAN2 in FD, and shows not one face.** Colours, light and texture of fur are there, patch by patch.
-# - **Precision does not measure what we see here.** Diffusion has 0.89, more than photographs (0.74), and the VAE, whose faces are the only ones that are whole, has the lowest. Why, we have not tested.
+# - **Precision does not measure what we see here.** Diffusion has 0.89, more than photographs (0.74), and the VAE, in whose pictures the judge sees the most cats, has the lowest. Why, we have not tested.
 # - **Recall is 0.00 for all**: none reaches any part of the variety of the photographs.
 # - **What drawing costs:** diffusion draws 7 pictures a second, StyleGAN2 152, DCGAN and VAE over a thousand.
 #
