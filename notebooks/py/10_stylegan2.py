@@ -512,7 +512,7 @@ for name in study.RIVALS:
 #
 # - **The VAE leads in FD and KID** from the second minute on, and is the only one of which the judge recognises a cat: first after 4.4 minutes, two of six at the end. It saw ten times as many pictures as StyleGAN2, and it is told what is wrong with every pixel. Its faces are whole, and blurred.
 # - **StyleGAN2 is late and steep.** At 4.4 minutes its FD is the worst of all four (420), at ten 204 and still falling (194 with 500 pictures). With a fifth of the pictures that the DCGAN saw it is ahead of it at last (229).
-# - **Diffusion is level with StyleGAN2 in FD, and shows not one face.** Colours, light and texture of fur are there, patch by patch.
+# - **Diffusion is level with StyleGAN2 in FD, and shows hardly a face.** Colours, light and texture of fur are there, patch by patch.
 # - **Precision does not measure what we see here.** Diffusion has 0.89, more than photographs (0.74), and the VAE, in whose pictures the judge sees the most cats, has the lowest. Why, we have not tested.
 # - **Recall is 0.00 for all**: none reaches any part of the variety of the photographs.
 # - **What drawing costs:** diffusion draws 7 pictures a second, StyleGAN2 152, DCGAN and VAE over a thousand.
