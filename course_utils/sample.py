@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +72,20 @@ def shape_of(model: nn.Module) -> tuple[int, ...]:
     return getattr(config, "latent_shape", None) or (config.channels, config.size, config.size)
 
 
-def one_step(model: nn.Module, n: int, y: Tensor | None = None, seed: int = 0, batch_size: int = 256) -> Tensor:
+def one_step(
+    model: nn.Module, n: int, y: Tensor | None = None, seed: int = 0, batch_size: int = 256, psi: float = 1.0
+) -> Tensor:
     """Turn n draws of z into images (n, 3, S, S) in [-1, 1], on the CPU; image i depends on seed and i alone.
 
     model: a `Generator`, a `StyleGenerator`, whose noise is drawn too, or a `VAE`, whose prior it draws from. Drawn in
     evaluation mode, and left in the mode it was in, so that one may look at a model while it trains. y: (n,) labels, or
-    None. Raises ValueError as these.
+    None. psi: the truncation of a `StyleGenerator`. Raises ValueError as these, and for psi with another model.
     """
     draw, made, training = getattr(model, "decode", model), [], model.training
+    if psi != 1:
+        if not isinstance(model, StyleGenerator):
+            raise ValueError(f"only a StyleGenerator has a w to truncate, and this is a {type(model).__name__}")
+        draw = partial(model, psi=psi)
     model.eval()
     try:
         for start in range(0, n, batch_size):

@@ -406,7 +406,7 @@ def test_a_stylegan_is_scored_and_looked_into(name, style_tools, monkeypatch):
 def test_a_race_is_looked_at_and_ends(rival, style_tools, monkeypatch):
     for constant, value in (("N", 24), ("GLANCE", 12), ("FILM", 5), ("LOOKS", 3), ("MINUTES", 0.02)):
         monkeypatch.setattr(styles, constant, value)
-    monkeypatch.setattr(styles, "SAMPLING", styles.SAMPLING | {"steps": 2})
+    monkeypatch.setattr(metrics.protocol, "SAMPLING", metrics.protocol.SAMPLING | {"steps": 2})
     small = {"width": 4, "widest": 8} if rival == "StyleGAN2" else {"network": "tiny", "warmup": 0, "lr": 0.01}
     recipe = styles.RIVALS[rival].changed(data="drawn:face", size=32, batch_size=4, precision="float32", **small)
     tensors, facts = styles.race(recipe, style_tools)

@@ -153,6 +153,18 @@ def test_pictures_differ_in_their_noise_and_depend_on_seed_and_place_alone():
     assert not torch.allclose(generator(z).clamp(-1, 1), five, atol=1e-2), "the noise of the network itself is not used"
 
 
+def test_truncated_pictures_are_those_of_the_truncated_w():
+    generator = made()
+    generator.w_mean.fill_(0.3)
+    z = sample.noise_from(generator, samplers.example_generators(0, 0, 3))
+    found = sample.one_step(generator, 3, psi=0.4)
+    expected = generator.synthesise(generator.truncated(generator.to_w(z), 0.4)).clamp(-1, 1)
+    torch.testing.assert_close(found, expected)  # the noise has no strength yet
+    assert not torch.allclose(found, sample.one_step(generator, 3), atol=1e-3)
+    with pytest.raises(ValueError, match="a w to truncate, and this is a Identity"):
+        sample.one_step(torch.nn.Identity(), 3, psi=0.4)
+
+
 def test_images_that_are_all_alike_betray_themselves():
     discriminator, x = made(StyleDiscriminator), torch.randn(1, 3, 32, 32)
     seen = []

@@ -20,7 +20,6 @@ from course_utils import checkpoints, latents, metrics, sample
 from course_utils.checkpoints import Checkpoint
 from course_utils.data.images import ImageSet
 from course_utils.data.named import named_set
-from course_utils.metrics.protocol import SAMPLING
 from course_utils.models.vae import VAE
 from course_utils.paths import CHECKOUT
 
@@ -43,7 +42,7 @@ def measure(checkpoint: Checkpoint, floors: dict[str, Any] | None = None) -> dic
     settings = checkpoint.card["settings"]
     network = metrics.features.network()
     floors = {} if floors is None else floors
-    sampling = SAMPLING if checkpoint.schedule else {"seed": SAMPLING["seed"]}
+    sampling = metrics.protocol.sampling(checkpoint.schedule)
     vae = checkpoint.model if isinstance(checkpoint.model, VAE) else None
     # a map of codes is there to be diffused in; nobody draws it from N(0, I)
     reconstructs = vae is not None and vae.config.spatial

@@ -15,15 +15,23 @@ to 0.002, precision and recall 0.01 to 0.03):
     drawn cats      drawn test cats (32 px)  1,000   10.2   0.0003  0.91       0.91
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from course_utils.metrics.distances import frechet_distance, kid, precision_recall
 from course_utils.metrics.features import Network, extract
+from course_utils.schedules import Schedule
 
 SAMPLING = {"sampler": "dpm_solver_pp", "steps": 25, "spacing": "lambda", "seed": 0}  # of the shipped checkpoints
 NUMBERS = ("fd", "kid", "kid_se", "precision", "recall")
 MIN_IMAGES = 4  # precision and recall look at the third nearest neighbour
+
+
+def sampling(schedule: Schedule | None) -> dict[str, Any]:
+    """Return the options of `sample.images` with which scored pictures are drawn; a GAN or VAE has no schedule."""
+    return SAMPLING if schedule else {"seed": SAMPLING["seed"]}
 
 
 def score(

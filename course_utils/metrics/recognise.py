@@ -1,5 +1,6 @@
 """What is to be seen on pictures, according to a classifier that never met the generator: linear, on features."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -75,8 +76,5 @@ def called_cats(features: Tensor) -> Tensor:
     features: (N, 1280) of that network. A judge that has never seen a generated picture, and a harsh one: compare with
     what it says of photographs. Raises ValueError for features of another width, or not finite.
     """
-    features, (weight, bias) = check(features), classifier()
-    if features.shape[1] != weight.shape[1]:
-        raise ValueError(f"EfficientNet-Lite0 has {weight.shape[1]} features, got {features.shape[1]}")
-    told = (features @ weight.double().T + bias.double()).argmax(1)
+    told = Recogniser((), *classifier(), math.nan)(features)
     return (told >= IMAGENET_CATS.start) & (told < IMAGENET_CATS.stop)

@@ -74,6 +74,11 @@ class StyleGAN2Config:
         """How many w the synthesis takes: one per convolution, of which 4 x 4 has one and every other side two."""
         return 2 * len(self.sides) - 1
 
+    @property
+    def conv_sides(self) -> list[int]:
+        """Pixels a side of what each convolution returns: 4, 8, 8, ..., size, size."""
+        return [self.sides[(k + 1) // 2] for k in range(self.styles)]
+
 
 class Equalised(nn.Module):
     """A convolution, or a linear layer where kernel is 0, whose weights are kept at unit variance and scaled in use.
@@ -146,9 +151,9 @@ class StyleGenerator(nn.Module):
     Source: Karras et al. 2020, figures 2c and 7b. z: (B, z_dim), standard normal, or (B, styles, z_dim), one for each
     convolution, which mixes styles. noise: one tensor (B or 1, 1, side, side) per convolution, see `draw_noise`; None
     takes the fixed ones that belong to the network. y must be None: there are no classes. with_w: also return the w
-    (B, styles, w_dim), for `adversarial.path_lengths`. In training mode a running mean of w is kept. `level`, of a
-    growing network: how many resolutions it has reached, a fraction fading in the next. Raises ValueError for shapes
-    that do not fit.
+    (B, styles, w_dim), for `adversarial.path_lengths`. psi: truncate w, see `truncated`. In training mode a running
+    mean of w is kept. `level`, of a growing network: how many resolutions it has reached, a fraction fading in the
+    next. Raises ValueError for shapes that do not fit.
     """
 
     def __init__(self, config: StyleGAN2Config | None = None):
@@ -173,8 +178,7 @@ class StyleGenerator(nn.Module):
 
     def draw_noise(self, n: int, generator: torch.Generator) -> list[Tensor]:
         """Return standard normal noise for n images, one tensor (n, 1, side, side) per convolution, on the CPU."""
-        sides = [self.config.sides[(k + 1) // 2] for k in range(self.config.styles)]
-        return [torch.randn(n, 1, side, side, generator=generator) for side in sides]
+        return [torch.randn(n, 1, side, side, generator=generator) for side in self.config.conv_sides]
 
     def to_w(self, z: Tensor) -> Tensor:
         """Return w (..., w_dim) of z (..., z_dim): the mapping network, on z scaled to unit mean square."""
@@ -217,7 +221,7 @@ class StyleGenerator(nn.Module):
         return rgb.float()
 
     def forward(
-        self, z: Tensor, y: None = None, noise: Sequence[Tensor] | None = None, with_w: bool = False
+        self, z: Tensor, y: None = None, noise: Sequence[Tensor] | None = None, with_w: bool = False, psi: float = 1.0
     ) -> Tensor | tuple[Tensor, Tensor]:
         if y is not None:
             raise ValueError("this generator has no classes: leave y out")
@@ -229,6 +233,7 @@ class StyleGenerator(nn.Module):
         if self.training:
             with torch.no_grad():
                 self.w_mean.lerp_(w[:, 0].float().mean(0), 1 - _W_DECAY)
+        w = w if psi == 1 else self.truncated(w, psi)
         images = self.synthesise(w, noise)
         return (images, w) if with_w else images
 

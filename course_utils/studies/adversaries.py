@@ -15,7 +15,6 @@ from torch import Tensor
 from course_utils import checkpoints, metrics, recipes, sample, training
 from course_utils.data import drawn
 from course_utils.data.levels import to_bytes
-from course_utils.metrics.protocol import SAMPLING
 from course_utils.recipes import GANRecipe
 from course_utils.studies import store
 from course_utils.studies.judge import Judge
@@ -75,7 +74,7 @@ def jobs(device: str = "cpu") -> dict[str, store.Job]:
     def shipped(name: str) -> store.Found:
         checkpoint = checkpoints.load(name, device)
         y = torch.zeros(N, dtype=torch.long)  # cats
-        sampling = SAMPLING if checkpoint.schedule else {"seed": SAMPLING["seed"]}
+        sampling = metrics.protocol.sampling(checkpoint.schedule)
         features = judge("drawn").features(sample.images(checkpoint.model, checkpoint.schedule, N, y=y, **sampling))
         return {}, {"scores": judged(features, judge("drawn")), **counted(features, judge("drawn"))}
 

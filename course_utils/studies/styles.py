@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from course_utils import checkpoints, metrics, recipes, sample, styles, training
 from course_utils.data.levels import to_bytes
-from course_utils.metrics.protocol import SAMPLING
 from course_utils.models.stylegan2 import StyleGenerator
 from course_utils.recipes import BaseRecipe
 from course_utils.recipes.stylegan2 import StyleGANRecipe
@@ -182,21 +181,14 @@ def race(recipe: BaseRecipe, tools: Callable[[str, int], Tools]) -> store.Found:
 
 
 def _drawn(model: nn.Module, schedule: Schedule | None, n: int) -> Tensor:
-    return sample.images(model, schedule, n, **(SAMPLING if schedule else {"seed": SAMPLING["seed"]}))
+    return sample.images(model, schedule, n, **metrics.protocol.sampling(schedule))
 
 
 def truncation(model: StyleGenerator, tools: Callable[[str, int], Tools]) -> store.Found:
     """Score pictures of the same N z at every psi of PSI against cat faces; returns no tensors, scores as facts."""
     network, _, _, reference = tools("faces", model.config.size)
-    scores = []
-    for psi in PSI:
-        generator, made = torch.Generator().manual_seed(SAMPLING["seed"]), []
-        for z in torch.randn(N, model.config.z_dim, generator=generator).split(100):
-            with torch.no_grad():
-                w = model.truncated(model.to_w(z.to(network.device)), psi)
-                made.append(model.synthesise(w, model.draw_noise(len(z), generator)).clamp(-1, 1).cpu())
-        scores.append({"psi": psi} | metrics.score(torch.cat(made), reference, network))
-    return {}, {"scores": scores}
+    drawn = {psi: sample.one_step(model, N, **metrics.protocol.sampling(None), psi=psi) for psi in PSI}
+    return {}, {"scores": [{"psi": psi} | metrics.score(made, reference, network) for psi, made in drawn.items()]}
 
 
 def timed(records: Iterable[Any], device: torch.device) -> Iterator[tuple[Any, float]]:

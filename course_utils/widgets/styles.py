@@ -62,8 +62,8 @@ class MixingExplorer(ui.VBox):
         self._checkpoint, self._model = checkpoint, _generator(checkpoint)
         config = self._model.config
         self.a, self.b, self.psi = _seed(1, "seed of A"), _seed(2, "seed of B"), _psi(0.8)
-        sides = [config.sides[(k + 1) // 2] for k in range(config.styles)]
-        options = [(f"{k}: {side} × {side}", k) for k, side in enumerate(sides)] + [("never", config.styles)]
+        options = [(f"{k}: {side} × {side}", k) for k, side in enumerate(config.conv_sides)]
+        options.append(("never", config.styles))
         half = options[config.styles // 2][1]
         self.slider = ui.SelectionSlider(
             options=options, value=half, description="B from convolution", style=WIDE, layout=ui.Layout(width="100%")

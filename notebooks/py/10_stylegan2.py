@@ -22,7 +22,7 @@
 # **You will be able to**
 # 1. follow a picture from $z$ over $w$ to pixels, and say what a *style* is;
 # 2. explain what each of the five changes is for, and show it on an example of a few lines;
-# 3. mix the styles of two pictures, and trade variety for quality by truncation;
+# 3. mix the styles of two pictures, truncate, and say what that gives away;
 # 4. look for the $w$ of a given picture, and say what it means when none is found;
 # 5. compare GAN, diffusion and VAE at equal minutes, and name what such a comparison leaves out.
 #
@@ -233,7 +233,7 @@ for name, ratio in zip(timers, (taken / taken[:, :1]).median(dim=0).values, stri
     print(f"{name:14s} {ratio:.2f} times the cost of a round without penalties")
 
 # %% [markdown]
-# Every penalty in every round costs about twice as much (1.7 to 2.0 in four runs of these cells), the lazy one at most a seventh more. The slope is the same on average; the steps are not quite, since Adam rescales slopes. The paper gives a penalty an Adam step of its own, and adjusts Adam for these extra steps (appendix B); we add it to the loss of the ordinary step.
+# Every penalty in every round costs about twice as much (1.7 to 2.1 in nine runs of these cells), the lazy one at most a sixth more. The slope is the same on average; the steps are not quite, since Adam rescales slopes. The paper gives a penalty an Adam step of its own, and adjusts Adam for these extra steps (appendix B); we add it to the loss of the ordinary step.
 #
 # ### Reason 5: skips instead of growing
 #
@@ -306,7 +306,7 @@ viz.rows(
 # %%
 figure, panels = viz.axes(1, 1, (8.5, 4.0))
 looks = {"StyleGAN2": viz.INK, "instance norm": viz.ORANGE, "no normalisation": viz.GREEN, "as StyleGAN": viz.PURPLE}
-sides = [4, *(side for side in (8, 16, 32) for _ in range(2))]
+sides = study.RUNS["StyleGAN2, seed 0"].network_config().conv_sides
 for name, colour in looks.items():
     for seed in range(study.SEEDS[name]):
         tensors, _ = found[f"{name}, seed {seed}"]
@@ -329,7 +329,7 @@ viz.show(
 # That is less odd than it looks. On photographs of people, Karras et al. (2020, table 1) report FIDs of 4.40, 4.39, 4.38 and 4.34 while they put in demodulation, lazy regularisation and the path penalty, one after the other; only the new architectures without growing bring a step, to 3.31. Most of these changes are not there for FD. So look elsewhere:
 #
 # - **Half-way.** Without normalisation FD is 379 after half of the run, where all others have 298 to 343. One seed.
-# - **Inside.** Without normalisation the path lengths of pictures differ ten times as much (spread 1.04 against 0.08 to 0.16 in all other runs): a step in $w$ moves some pictures far and others hardly. And noise moves a pixel a quarter as much.
+# - **Inside.** Without normalisation the path lengths of pictures differ far more (spread 1.04 against 0.08 to 0.16 in all other runs): a step in $w$ moves some pictures far and others hardly. And noise moves a pixel a quarter as much as in StyleGAN2.
 # - **Cost.** Every penalty every round: 6.1 minutes instead of 3.6, and no lower FD.
 # - **Pictures.** The rows with instance normalisation are speckled most; those without any are pale. (One seed of each: that is looking, not counting.)
 # - **Spikes: none.** In all networks the highest place of a map is three to six times its root mean square; a single spike would have 4 at 4 × 4 and 32 at 32 × 32. The paper sees its drops from 64 × 64 on, after far longer training. Reason 1 shows that a spike *would* pay; it does not show that ours have found out.
@@ -345,10 +345,9 @@ viz.show(
 with torch.no_grad():
     a, b = (styles.each(G, G.to_w(sample.noise(trained, 64, seed))) for seed in (1, 2))
     mixed = torch.stack([G.synthesise(styles.mix(a, b, at)) for at in range(G.config.styles + 1)])
-sides = [G.config.sides[(k + 1) // 2] for k in range(G.config.styles)]
 moved = (mixed[1:] - mixed[:-1]).square().mean(dim=(1, 2, 3, 4)).sqrt()
 print("handing one more convolution over to A moves a pixel by (root mean square over 64 pairs)")
-print("   ".join(f"{k} ({side}²): {m:.2f}" for k, (side, m) in enumerate(zip(sides, moved, strict=True))))
+print("   ".join(f"{k} ({side}²): {m:.2f}" for k, (side, m) in enumerate(zip(G.config.conv_sides, moved, strict=True))))
 
 # %%
 viz.rows(
@@ -398,7 +397,7 @@ for psi, of in zip(study.PSI, scores, strict=True):
     print(f"{psi:5.2f}{of['fd']:8.1f}{of['kid']:9.3f}{of['precision']:11.2f}{of['recall']:8.2f}")
 
 # %% [markdown]
-# *Look for:* both ends. FD is lowest a little below 1 (97.3 at 0.85, 99.5 at 1, for one set of $z$): rare, badly learned corners of $w$ are left out. Below that it rises, for the pictures grow too much alike. Recall goes from 0.04 to next to nothing. Precision, said to rise as $\psi$ falls, does so only from 1.2 to 0.7 (0.46 to 0.55); at 0.3 it is back at 0.49. Near $\bar w$ a picture is a mixture of many, and perhaps no likely photograph. (Other $z$ than in Section 8's table, where 1 has 97.0.)
+# *Look for:* both ends. FD is the same at 0.85 and 1 (97.0), and rises on either side; below, the pictures grow too much alike. Recall goes from 0.02 to nothing. Precision, said to rise as $\psi$ falls, does not do so to the end: 0.58 at 1, 0.60 at 0.7, 0.49 at 0.3. Near $\bar w$ a picture is a mixture of many, and perhaps no likely photograph. (One set of $z$: differences of a few hundredths are chance. The row of 1 is the network's own card.)
 
 # %%
 widgets.truncation_explorer(trained)
@@ -438,7 +437,7 @@ viz.rows(
 #
 # - **Its own pictures are found**, down to a distance of about 0.002 with one $w$; most of what is left is search not yet finished (with 400 steps the first comes to 0.0006).
 # - **New ones are not:** their distance is eleven to twenty times as large. Colours and ground are right, ears and pose roughly; the round eyes, the stripes and the moon are not. The search found no $w$ that has them, and 400 steps bring the first only from 0.032 to 0.026. That does not prove that there is none, but it is what a missing mode looks like, one picture at a time, where recall gives one number for all.
-# - **W+ comes nearer**, to about half the distance: blue eyes for the first, a pale moon for the second. But for the first of its own pictures it is further away than one $w$ (0.008 against 0.002): nine times as many numbers need more steps. And what it finds need not be a cat: hardly any training round saw such combinations.
+# - **W+ comes nearer**, to about half the distance: blue eyes for the first, a pale moon for the second. But for the first of its own pictures it is further away than one $w$ (0.008 against 0.002): nine times as many numbers need more steps. And what it finds need not be a cat: in training a picture was told two $w$ at most.
 #
 # Watch it on the way. The explorer takes any picture of 64 × 64: yours, too, by `images.folder("my_cats", 64).images` from `course_utils.data`.
 
@@ -448,7 +447,7 @@ widgets.projection_explorer(trained, given, ["drawn by G, 1", "drawn by G, 2", "
 # %% [markdown]
 # ## 8 · Ten minutes each
 #
-# Now the sources' comparison, at *equal training time*: StyleGAN2, the DCGAN of notebook 06, the diffusion model of notebook 03 and the VAE of notebook 05 (one vector for a picture), all at 64 × 64 on 3,007 photographs of cat faces (500 others are there for the scores), each for ten minutes of one processor core, as `make styles` does it. Measured in processor time, so that nothing else on the machine costs anyone anything. Both GANs see their pictures augmented (shifted, recoloured, partly hidden; Zhao et al. 2020), since 3,007 are few. All four draw with averaged weights, diffusion in 25 steps of DPM-Solver++.
+# Now the sources' comparison, at *equal training time*: StyleGAN2, a DCGAN as in notebook 06, the diffusion model of notebook 03 and the VAE of notebook 05 (one vector for a picture), all at 64 × 64 on 3,007 photographs of cat faces (500 others are there for the scores), each for ten minutes of one processor core, as `make styles` does it. Measured in processor time, so that nothing else on the machine costs anyone anything. Both GANs see their pictures augmented (shifted, recoloured, partly hidden; Zhao et al. 2020), since 3,007 are few. All four draw with averaged weights, diffusion in 25 steps of DPM-Solver++.
 #
 # **Predict:** the order after two minutes, and after ten. Which one draws the first cat that you would recognise?
 
@@ -505,8 +504,8 @@ judge = metrics.features.network()
 print(f"of the test photographs it calls cats: {found[f'called cats, {study.PHOTOGRAPHS}'][1]['called']:.0%}")
 for name in study.RIVALS:
     looks = films[name][-choose(ci=1, lecture=9, full=9) :]
-    called = [int(metrics.recognise.called_cats(metrics.features.extract(x, judge)).sum()) for x in looks]
-    print(f"{name:10s} of {study.FILM} at each look: {called}")
+    called = metrics.recognise.called_cats(metrics.features.extract(looks.flatten(0, 1), judge))
+    print(f"{name:10s} of {study.FILM} at each look: {called.view(len(looks), -1).sum(dim=1).tolist()}")
 
 # %% [markdown]
 # *Look for:*
@@ -568,7 +567,7 @@ viz.rows(
 #
 # - A style says how strongly each channel counts. Every convolution is told its own, so styles can be mixed; which of them holds what, the data decide.
 # - Each of the five reasons can be shown in a few lines. None of them shows in FD after 24,000 pictures. Ask what a change is *for*, and measure that.
-# - Truncation pays for quality with variety. Say which $\psi$.
+# - Truncation gives variety away; whether it gains quality has to be measured. Say which $\psi$.
 # - Projection shows, one picture at a time, what a generator probably cannot draw.
 # - At equal minutes, the order of four models depends on the minutes, on the score and on who judges: diffusion wins by precision, the VAE by FD, by KID and before a judge that knows only photographs. Say at which cost, and show pictures.
 #
