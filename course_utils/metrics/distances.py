@@ -1,6 +1,7 @@
-"""Distances between two sets of features: Fréchet, kernel, precision and recall, nearest neighbours."""
+"""How two sets of features differ: Fréchet, kernel; precision, recall, density, coverage; neighbours and copies."""
 
 import math
+from typing import NamedTuple
 
 import scipy.linalg
 import torch
@@ -13,20 +14,46 @@ def frechet_distance(a: Statistics | Tensor, b: Statistics | Tensor) -> float:
     """Squared 2-Wasserstein distance of the Gaussians with the means and covariances of two sets of features.
 
     Source: Heusel et al. 2017, eq. 6: |mu_a - mu_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^1/2). The last trace is the sum of
-    the square roots of the eigenvalues of C_a^1/2 C_b C_a^1/2, symmetric, so no root of a product is needed; negative
-    ones, from rounding, count as 0, and so does a negative result. a, b: `Statistics`, or features (N, D).
+    the square roots of the eigenvalues of F C_b F^T, symmetric, where F^T F = C_a, so no root of a product is needed;
+    negative ones, from rounding, count as 0, and so does a negative result. a, b: `Statistics`, or features (N, D). Of
+    N < D features F has N rows, which makes that matrix smaller than (D, D), and the result sooner there.
     The distance is biased: it grows as n falls, most for n below D, where C is singular. Only values at equal n
     compare, beside what real images score at that n (`real_floor`).
     Raises ValueError for n < 2, values that are not finite, and features of different networks.
     """
-    a, b = (x if isinstance(x, Statistics) else Statistics().update(x) for x in (a, b))
-    c_a, c_b = a.covariance, b.covariance
+    a, b = sorted(map(_gaussian, (a, b)), key=lambda x: math.inf if x.factor is None else len(x.factor))
     compatible(a, b)
-    # LAPACK's evr: torch's divide and conquer can fail to converge where C is far from full rank, as with few images
-    values, vectors = map(torch.from_numpy, scipy.linalg.eigh(c_a.numpy(), driver="evr"))
-    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    cross = torch.from_numpy(scipy.linalg.eigvalsh((root @ c_b @ root).numpy(), driver="evr")).clamp(min=0).sqrt().sum()
-    return max(0.0, float((a.mean - b.mean).square().sum() + c_a.trace() + c_b.trace() - 2 * cross))
+    factor = _root(a.covariance) if a.factor is None else a.factor
+    half = None if b.factor is None else factor @ b.factor.T
+    inner = factor @ b.covariance @ factor.T if half is None else half @ half.T
+    cross = torch.from_numpy(scipy.linalg.eigvalsh(inner.numpy(), driver=_DRIVER)).clamp(min=0).sqrt().sum()
+    return max(0.0, float((a.mean - b.mean).square().sum() + a.trace + b.trace - 2 * cross))
+
+
+# LAPACK's evr: torch's divide and conquer can fail to converge where C is far from full rank, as with few images
+_DRIVER = "evr"
+
+
+class _Gaussian(NamedTuple):  # either the covariance (D, D) is there, or its factor (N, D): factor^T factor
+    network: str
+    mean: Tensor
+    trace: Tensor
+    covariance: Tensor | None
+    factor: Tensor | None
+
+
+def _gaussian(x: Statistics | Tensor) -> _Gaussian:
+    if isinstance(x, Tensor) and 2 <= len(x := check(x)) < x.shape[1]:
+        mean = x.mean(0)
+        factor = (x - mean) / math.sqrt(len(x) - 1)
+        return _Gaussian("", mean, factor.square().sum(), None, factor)
+    x = x if isinstance(x, Statistics) else Statistics().update(x)
+    return _Gaussian(x.network, x.mean, x.covariance.trace(), x.covariance, None)
+
+
+def _root(covariance: Tensor) -> Tensor:
+    values, vectors = map(torch.from_numpy, scipy.linalg.eigh(covariance.numpy(), driver=_DRIVER))
+    return (vectors * values.clamp(min=0).sqrt()).T
 
 
 def kid(
@@ -84,6 +111,39 @@ def _inside(points: Tensor, centres: Tensor, k: int) -> float:
     radius = nearest(centres, centres, k + 1)[0][:, k]  # k + 1, since each is its own nearest
     inside = [(_distances(block, centres) <= radius).any(1) for block in points.split(_rows(centres))]
     return float(torch.cat(inside).double().mean())
+
+
+def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[float, float]:
+    """Density, how many real neighbourhoods a fake image lies in on average, and coverage, the share that hold a fake.
+
+    Source: Naeem et al. 2020, section 3: the neighbourhood of a real image is the ball as wide as the distance to its
+    k-th nearest other real one. Density counts pairs of a fake in a neighbourhood, divided by k M; it is about 1 where
+    both sets come of one distribution, and not bounded by 1. Coverage is 1 - 2^-k then, for N = M large. Neither looks
+    at balls around fakes, so that a few far-off fakes cannot spoil them, as they do recall. real (N, D), fake (M, D).
+    Both depend on N and M. Raises ValueError for N not above k, and as `kid`.
+    """
+    real, fake = _both(real, fake)
+    if not 1 <= k < len(real):
+        raise ValueError(f"there must be more than k = {k} >= 1 real images, got {len(real)}")
+    radius, rows = nearest(real, real, k + 1)[0][:, k], _rows(fake)  # k + 1, since each is its own nearest
+    parts = zip(real.split(rows), radius.split(rows), strict=True)
+    inside = torch.cat([(_distances(block, fake) <= r[:, None]).sum(1) for block, r in parts])
+    return float(inside.sum() / (k * len(fake))), float((inside > 0).double().mean())
+
+
+def copying(fake: Tensor, train: Tensor, test: Tensor) -> float:
+    """Probability that a fake image lies nearer to the training set than a test image does: 0.5 is right, 1 copies.
+
+    Source: Meehan, Chaudhuri & Dasgupta 2020, section 3, without their cells and their z-score: the Mann-Whitney
+    statistic of the distances to the nearest training image; a tie counts half. A generator that draws from the true
+    distribution is as far from its training images as new ones are. fake (M, D), train (N, D), test (K, D), where test
+    does not occur in train. Raises ValueError as `kid`.
+    """
+    one, other = (nearest(x, train)[0][:, 0] for x in (fake, test))
+    ordered = other.sort().values
+    above = len(ordered) - torch.searchsorted(ordered, one, right=True)
+    ties = len(ordered) - torch.searchsorted(ordered, one) - above
+    return float((above + ties / 2).double().mean() / len(ordered))
 
 
 def nearest(a: Tensor, b: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:

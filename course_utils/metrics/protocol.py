@@ -1,4 +1,4 @@
-"""What the course reports about a set of pictures: four numbers, the network, n, and what real pictures score.
+"""What the course reports about a set of pictures: six numbers, the network, n, and what real pictures score.
 
 Cats: n = 1,000 against the 1,000 test cats of CIFAR-10. Cat faces: n = 500 against the 500 test faces. The floor is
 what random subsets of n training images score against the same reference.
@@ -20,13 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.metrics.distances import frechet_distance, kid, precision_recall
+from course_utils.metrics.distances import density_coverage, frechet_distance, kid, precision_recall
 from course_utils.metrics.features import Network, extract
 from course_utils.schedules import Schedule
 
 SAMPLING = {"sampler": "dpm_solver_pp", "steps": 25, "spacing": "lambda", "seed": 0}  # of the shipped checkpoints
-NUMBERS = ("fd", "kid", "kid_se", "precision", "recall")
-MIN_IMAGES = 4  # precision and recall look at the third nearest neighbour
+NUMBERS = ("fd", "kid", "kid_se", "precision", "recall", "density", "coverage")
+MIN_IMAGES = 6  # density and coverage look at the fifth nearest neighbour
 
 
 def sampling(schedule: Schedule | None) -> dict[str, Any]:
@@ -37,12 +37,12 @@ def sampling(schedule: Schedule | None) -> dict[str, Any]:
 def score(
     samples, reference, network: Network, *, batch_size: int = 16, seed: int = 0, progress: bool = False
 ) -> dict[str, float | int | str]:
-    """Compare samples with reference images: fd, kid, kid_se, precision, recall, n, n_reference and network.
+    """Compare samples with reference images: the NUMBERS (fd, kid, ...), n, n_reference and network.
 
     samples, reference: images in any form that `features.stream` takes, or features (N, network.dim) of that network.
-    precision tells how many samples look like the reference, recall how much of it they reach. seed: of KID's subsets.
-    See `frechet_distance`, `kid`, `precision_recall`; "FD (EfficientNet-Lite0)" is the label to print.
-    Raises ValueError for fewer than 4 images, values that are not finite, and features of another width.
+    precision and density tell how many samples look like the reference, recall and coverage how much of it they reach.
+    seed: of KID's subsets. See `distances` for each; "FD (EfficientNet-Lite0)" is the label to print.
+    Raises ValueError for fewer than 6 images, values that are not finite, and features of another width.
     """
     samples, reference = (_features(x, network, batch_size, progress) for x in (samples, reference))
     for name, x in (("samples", samples), ("reference", reference)):
@@ -50,7 +50,7 @@ def score(
             raise ValueError(f"{name}: at least {MIN_IMAGES} images are needed to compare sets, got {len(x)}")
     fd = frechet_distance(samples, reference)
     value, error = kid(samples, reference, generator=torch.Generator().manual_seed(seed))
-    numbers = (fd, value, error, *precision_recall(reference, samples))
+    numbers = (fd, value, error, *precision_recall(reference, samples), *density_coverage(reference, samples))
     sizes = {"n": len(samples), "n_reference": len(reference), "network": network.name}
     return dict(zip(NUMBERS, numbers, strict=True)) | sizes
 
