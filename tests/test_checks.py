@@ -1,5 +1,6 @@
 """The homework checks pass what is right, name each mistake by its own name, and let nothing wrong through."""
 
+import cmath
 import contextlib
 import copy
 import math
@@ -8,12 +9,13 @@ from functools import cache
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from torch import distributions as D
 from torch import nn
 from torch.nn import functional as F
 
-from course_utils import adversarial, checks, diffusion, elbo, ideal, samplers, schedules, styles
+from course_utils import adversarial, checks, diffusion, elbo, ideal, metrics, samplers, schedules, styles
 from course_utils.checks import engine
 from course_utils.checks.stateful import Stateful
 from course_utils.models.dcgan import DCGANConfig, Discriminator, Generator
@@ -40,6 +42,7 @@ def test_every_notebook_brings_its_exercises():
     assert {"drop_labels", "label_channels", "guide", "guided_eps", "projection_logit"} < set(checks.REGISTRY)
     assert {"reparametrise", "kl_divergence", "log_likelihood", "vae_loss", "importance_bound"} < set(checks.REGISTRY)
     assert {"discriminator_loss", "generator_loss", "discriminator_step", "draw", "r1_penalty"} < set(checks.REGISTRY)
+    assert {"covariance", "pool", "frechet", "root_trace", "ratio_to_floor"} < set(checks.REGISTRY)
     assert {"mix_styles", "truncate", "shared_conv"} < set(checks.REGISTRY)
     assert "q_sample" in dir(checks)
     with pytest.raises(AttributeError, match="no exercise is called 'nonsense'"):
@@ -276,6 +279,111 @@ def demodulated_by_a_convolution(x, weight, s):
     return F.conv2d(x * s[:, :, None, None], weight, padding="same") * (squares + 1e-8) ** -0.5
 
 
+def pair_by_pair(x):
+    n, d = x.shape
+    out = torch.zeros(d, d, dtype=x.dtype)
+    for i in range(d):
+        for j in range(d):
+            out[i, j] = ((x[:, i] - x[:, i].mean()) * (x[:, j] - x[:, j].mean())).sum() / (n - 1)
+    return out
+
+
+def gathered(x):
+    """Welford's way, picture by picture."""
+    mean, scatter = torch.zeros_like(x[0]), torch.zeros(x.shape[1], x.shape[1], dtype=x.dtype)
+    for n, row in enumerate(x, 1):
+        offset = row - mean
+        mean = mean + offset / n
+        scatter += torch.outer(offset, row - mean)
+    return scatter / (n - 1)
+
+
+def place_by_place(maps):
+    total = torch.zeros(maps.shape[:2])
+    for i in range(maps.shape[2]):
+        for j in range(maps.shape[3]):
+            total += maps[:, :, i, j]
+    return total / maps[0, 0].numel()
+
+
+def by_eigenvalues(mu_a, a, mu_b, b):
+    cross = torch.linalg.eigvals(a @ b).sqrt().real.sum()
+    return ((mu_a - mu_b) ** 2).sum() + torch.trace(a) + torch.trace(b) - 2 * cross
+
+
+def by_sqrtm(mu_a, a, mu_b, b):
+    root = torch.from_numpy(np.real(scipy.linalg.sqrtm((a @ b).numpy())))
+    return (mu_a - mu_b).norm() ** 2 + torch.trace(a + b - 2 * root)
+
+
+def by_sqrtm_of_the_symmetric(mu_a, a, mu_b, b):
+    root = scipy.linalg.sqrtm(a.numpy()).real
+    inner = scipy.linalg.sqrtm(root @ b.numpy() @ root).real
+    return torch.dist(mu_a, mu_b).pow(2) + (a.diag() + b.diag() - 2 * torch.from_numpy(inner).diag()).sum()
+
+
+def by_nuclear_norm(mu_a, a, mu_b, b):
+    roots = []
+    for c in (a, b):
+        values, vectors = torch.linalg.eigh(c)
+        roots.append(vectors * values.clamp(min=0).sqrt())
+    return (
+        F.mse_loss(mu_a, mu_b, reduction="sum")
+        + (a + b).trace()
+        - 2 * torch.linalg.matrix_norm(roots[0].T @ roots[1], "nuc")
+    )
+
+
+def in_numpy(mu_a, a, mu_b, b):
+    mu_a, a, mu_b, b = (x.numpy() for x in (mu_a, a, mu_b, b))
+    roots = np.sqrt(np.linalg.eigvals(a.dot(b)).astype(complex))
+    return np.sum((mu_a - mu_b) ** 2) + np.trace(a) + np.trace(b) - 2 * roots.real.sum()
+
+
+def root_by_root(product):
+    total, imaginary, size = 0.0, 0.0, 0.0
+    for value in torch.linalg.eigvals(product).tolist():
+        root = cmath.sqrt(value)
+        total, imaginary, size = total + root.real, max(imaginary, abs(root.imag)), max(size, abs(root))
+    return torch.tensor([total, imaginary / size], dtype=torch.float64)
+
+
+def told_by_sqrtm(product):
+    root = scipy.linalg.sqrtm(product.numpy())
+    roots = torch.from_numpy(np.linalg.eigvals(root).astype(complex))
+    trace = torch.tensor(np.trace(root).real, dtype=torch.float64)
+    return torch.stack((trace, roots.imag.abs().max() / roots.abs().max()))
+
+
+def told_by_numpy(product):
+    roots = np.emath.sqrt(np.linalg.eigvals(product.numpy()))
+    return torch.from_numpy(np.array([roots.sum().real, np.abs(roots.imag).max() / np.abs(roots).max()]))
+
+
+def one_by_one(generated, real, reference):
+    n = min(generated.shape[0], real.shape[0])
+    values = [metrics.frechet_distance(x[:n], reference) for x in (generated, real)]
+    return torch.tensor(values[0] / values[1], dtype=torch.float64)
+
+
+def by_own_distance(generated, real, reference):
+    def distance(a, b):
+        return by_eigenvalues(a.mean(0), torch.cov(a.T), b.mean(0), torch.cov(b.T))
+
+    if len(generated) > len(real):
+        generated = generated[: len(real)]
+    else:
+        real = real[: len(generated)]
+    return distance(generated, reference) / distance(real, reference)
+
+
+def by_statistics(generated, real, reference):
+    pairs = list(zip(generated, real))  # noqa: B905 (the shorter one ends it)
+    g, r = (torch.stack(x) for x in zip(*pairs, strict=True))
+    known = metrics.Statistics().update(reference)
+    return metrics.frechet_distance(g, known) / metrics.frechet_distance(r, known)
+
+
 # Written as students write them: other forms of the right answer, and wrong ones with the name they must get.
 RIGHT = {
     "alpha_bar": [
@@ -486,6 +594,56 @@ RIGHT = {
         lambda w, mean, psi: w - (1 - psi) * (w - mean),
         lambda w, mean, psi: mean.expand_as(w) if psi == 0 else mean.expand_as(w) + w.sub(mean).mul(psi),
         lambda w, mean, psi: torch.stack([mean + psi * (one - mean) for one in w]),
+    ],
+    "covariance": [
+        pair_by_pair,
+        gathered,
+        lambda x: torch.cov(x.T),
+        lambda x: torch.from_numpy(np.cov(x.numpy(), rowvar=False)),
+        lambda x: torch.tensor(np.cov(x.numpy().T)),
+        lambda x: (x - x.mean(0)).T @ x / (len(x) - 1),
+        lambda x: x.T @ x / (len(x) - 1) - torch.outer(x.sum(0), x.mean(0)) / (len(x) - 1),
+        lambda x: torch.einsum("ni,nj->ij", x - x.mean(0, keepdim=True), x - x.mean(0)).div(x.shape[0] - 1),
+        lambda x: torch.stack([torch.outer(row, row) for row in x - x.mean(0)]).sum(0) / (x.size(0) - 1),
+        lambda x: (x - x.mean(dim=0)).mT.mm(x - x.mean(dim=0)) * (1 / (x.shape[0] - 1)),
+        lambda x: metrics.Statistics().update(x).covariance,
+    ],
+    "pool": [
+        place_by_place,
+        lambda maps: maps.flatten(2).mean(-1),
+        lambda maps: maps.mean(3).mean(2),
+        lambda maps: maps.sum((2, 3)) / (maps.shape[2] * maps.shape[3]),
+        lambda maps: maps.reshape(*maps.shape[:2], -1).mean(dim=2),
+        lambda maps: F.adaptive_avg_pool2d(maps, 1).flatten(1),
+        lambda maps: nn.AdaptiveAvgPool2d(1)(maps)[:, :, 0, 0],
+        lambda maps: F.avg_pool2d(maps, maps.shape[2:]).squeeze(-1).squeeze(-1),
+        lambda maps: torch.einsum("nchw->nc", maps) / maps[0, 0].numel(),
+        lambda maps: torch.from_numpy(maps.numpy().mean(axis=(2, 3))),
+        lambda maps: torch.stack([torch.stack([channel.mean() for channel in one]) for one in maps]),
+    ],
+    "frechet": [
+        by_eigenvalues,
+        by_sqrtm,
+        by_sqrtm_of_the_symmetric,
+        by_nuclear_norm,
+        in_numpy,
+        lambda mu_a, a, mu_b, b: by_eigenvalues(mu_b, b, mu_a, a),
+        lambda mu_a, a, mu_b, b: by_eigenvalues(mu_a, a, mu_b, b).item(),
+        lambda mu_a, a, mu_b, b: max(0, by_eigenvalues(mu_a, a, mu_b, b).item()),
+    ],
+    "root_trace": [
+        root_by_root,
+        told_by_sqrtm,
+        told_by_numpy,
+        lambda product: torch.tensor(told_by_numpy(product).tolist(), dtype=product.dtype),
+    ],
+    "ratio_to_floor": [
+        one_by_one,
+        lambda g, r, ref: one_by_one(g, r, ref).item(),
+        lambda g, r, ref: torch.tensor(one_by_one(g, r, ref).item()),
+        lambda g, r, ref: np.float64(one_by_one(g, r, ref)),
+        by_own_distance,
+        by_statistics,
     ],
     "shared_conv": [
         unfolded,
@@ -770,6 +928,56 @@ def normalised_by_hand(x, weight, s):
     return (h - h.mean((2, 3), keepdim=True)) / (h.var((2, 3), correction=0, keepdim=True) + 1e-5).sqrt()
 
 
+def centred(x, mean):
+    return (x - mean).T @ (x - mean) / (len(x) - 1)
+
+
+def gaussians(cross):
+    """A Fréchet distance from its last term, without the 2."""
+
+    def answer(mu_a, a, mu_b, b):
+        return (mu_a - mu_b) @ (mu_a - mu_b) + a.trace() + b.trace() - 2 * cross(a, b)
+
+    return answer
+
+
+def by_distance_of_means(mu_a, a, mu_b, b):
+    return by_eigenvalues(mu_a, a, mu_a, b) + torch.linalg.vector_norm(mu_a - mu_b)
+
+
+def sqrtm(c):
+    return scipy.linalg.sqrtm(c.numpy()).real
+
+
+def eye(c):
+    return torch.eye(len(c), dtype=c.dtype)
+
+
+def cholesky(c):
+    return torch.linalg.cholesky(c)
+
+
+def eigh_of(product):
+    return torch.linalg.eigh(product)[0].clamp(0).sqrt().sum()
+
+
+def real_parts(product):
+    return torch.linalg.eigvals(product).real
+
+
+def share(product):
+    return root_by_root(product)[1]
+
+
+def fd(a, b):
+    return metrics.frechet_distance(a, b)
+
+
+def smallest_of_three(generated, real, reference):
+    n = min(len(generated), len(real), len(reference))
+    return fd(generated[:n], reference) / fd(real[:n], reference)
+
+
 WRONG = [
     (
         "alpha_bar",
@@ -949,9 +1157,76 @@ WRONG = [
     ("shared_conv", "added 1 to the style", lambda x, weight, s: styled_conv(x, weight, s + 1)),
     ("shared_conv", "not taken apart", lambda x, weight, s: styled_conv(x, weight, s).flatten(0, 1)[None]),
     ("shared_conv", "went on to the activation", lambda x, weight, s: styled_conv(x, weight, s).relu()),
+    ("covariance", "divided by N", lambda x: torch.from_numpy(np.cov(x.numpy(), rowvar=False, bias=True))),
+    ("covariance", "divided by N", lambda x: x.T @ x / len(x) - torch.outer(x.mean(0), x.mean(0))),
+    ("covariance", "a row for each feature", lambda x: torch.from_numpy(np.cov(x.numpy()))),
+    ("covariance", "did not subtract the mean", lambda x: torch.einsum("ni,nj->ij", x, x) / (x.shape[0] - 1)),
+    ("covariance", "mean over the features of each picture", lambda x: centred(x, x.mean(dim=-1)[:, None])),
+    ("covariance", "one number from all features", lambda x: centred(x, x.mean().item())),
+    ("covariance", "that is the correlation", lambda x: torch.from_numpy(np.corrcoef(x.numpy(), rowvar=False))),
+    ("covariance", "have the variances only", lambda x: torch.var(x, dim=0)),
+    ("covariance", "took a square root", lambda x: torch.std(x, 0)),
+    ("covariance", "pictures with pictures", lambda x: (x - x.mean(0)) @ (x - x.mean(0)).T / (len(x) - 1)),
+    ("covariance", "did not divide", lambda x: (x - x.mean(0)).T @ (x - x.mean(0))),
+    ("covariance", "wrong dtype: got torch.float32", lambda x: torch.cov(x.float().T)),
+    ("pool", "flattened the maps", lambda maps: maps.reshape(len(maps), -1)),
+    ("pool", "of every place", lambda maps: maps.movedim(1, -1).flatten(0, 2)),
+    ("pool", "largest value", lambda maps: F.adaptive_max_pool2d(maps, 1).flatten(1)),
+    ("pool", "averaged over the channels", lambda maps: maps.mean(dim=1)),
+    ("pool", "one number is left for each picture", lambda maps: maps.flatten(1).mean(1)),
+    ("pool", "averaged over the pictures", lambda maps: maps.mean(dim=0)),
+    ("pool", "averaged over the pictures", lambda maps: maps.transpose(0, 1).flatten(1).mean(1)),
+    ("pool", "did not divide", lambda maps: maps.flatten(2).sum(-1)),
+    ("pool", "one of the two axes", lambda maps: maps.mean(-1)),
+    ("pool", "axes of length 1 are left", lambda maps: F.adaptive_avg_pool2d(maps, (1, 1))),
+    ("pool", "removes every axis of length 1", lambda maps: F.adaptive_avg_pool2d(maps, 1).squeeze()),
+    ("pool", "squared the values", lambda maps: torch.linalg.vector_norm(maps, dim=(2, 3))),
+    ("pool", "does not fit all maps", lambda maps: nn.AvgPool2d(7)(maps).flatten(1)),
+    ("pool", "wrong dtype", lambda maps: maps.double().mean((2, 3))),
+    ("frechet", "Only the diagonals", gaussians(lambda a, b: torch.sqrt(a.diagonal() * b.diagonal()).sum())),
+    ("frechet", "Only the diagonals", gaussians(lambda a, b: (a * b).sqrt().trace())),
+    ("frechet", "root of each entry", gaussians(lambda a, b: torch.trace(torch.sqrt(a @ b)))),
+    ("frechet", "root of each entry", gaussians(lambda a, b: torch.sqrt(torch.diagonal(a @ b)).sum())),
+    ("frechet", "root of each covariance", gaussians(lambda a, b: np.trace(sqrtm(a) @ sqrtm(b)))),
+    ("frechet", "factor before the root", gaussians(lambda a, b: torch.linalg.eigvals(a @ b).sqrt().real.sum() / 2)),
+    ("frechet", "reads one of its triangles", gaussians(lambda a, b: eigh_of(a @ b))),
+    ("frechet", "rooted the singular values", gaussians(lambda a, b: torch.linalg.svdvals(a @ b).sqrt().sum())),
+    ("frechet", "You returned the distance", lambda *args: by_eigenvalues(*args).clamp(min=0) ** 0.5),
+    ("frechet", "trace first", gaussians(lambda a, b: torch.sqrt(torch.trace(a @ b)))),
+    ("frechet", "root of the product is missing", gaussians(lambda a, b: (a @ b).trace())),
+    ("frechet", "is not the squared distance", by_distance_of_means),
+    ("frechet", "means do not count", lambda mu_a, a, mu_b, b: by_eigenvalues(mu_a, a, mu_a, b)),
+    ("frechet", "covariances do not count", lambda mu_a, a, mu_b, b: (mu_a - mu_b) @ (mu_a - mu_b)),
+    ("frechet", "by plain differences", lambda mu_a, a, mu_b, b: (mu_a - mu_b) @ (mu_a - mu_b) + (a - b).norm() ** 2),
+    ("frechet", "trace is missing", lambda p, a, q, b: (p - q) @ (p - q) + a + b - 2 * torch.tensor(sqrtm(a @ b))),
+    ("frechet", "Cholesky factor", gaussians(lambda a, b: (cholesky(a) @ cholesky(b)).trace())),
+    ("frechet", "small number", lambda p, a, q, b: by_eigenvalues(p, a + 1e-6 * eye(a), q, b + 1e-6 * eye(b))),
+    ("frechet", "wrong dtype: got torch.complex128", gaussians(lambda a, b: torch.linalg.eigvals(a @ b).sqrt().sum())),
+    ("root_trace", "always 0", lambda product: torch.stack([root_by_root(product)[0], torch.zeros(()).double()])),
+    ("root_trace", "always 0", lambda product: root_by_root(product)[0]),
+    ("root_trace", "before the root", lambda p: torch.stack([real_parts(p).clamp(min=0).sqrt().sum(), share(p)])),
+    ("root_trace", "which is nan", lambda p: torch.stack([torch.sqrt(real_parts(p)).sum(), share(p)])),
+    ("root_trace", "summed the moduli", lambda p: torch.stack([torch.linalg.eigvals(p).abs().sqrt().sum(), share(p)])),
+    ("root_trace", "did not root", lambda p: torch.stack([real_parts(p).sum(), share(p)])),
+    ("root_trace", "reads one of its triangles", lambda p: torch.stack([eigh_of(p), torch.zeros(()).double()])),
+    ("root_trace", "have changed places", lambda product: root_by_root(product).flip(0)),
+    ("root_trace", "that number afterwards", lambda p: torch.stack([p.diagonal().sum().sqrt(), share(p)])),
+    ("root_trace", "wrong dtype: got torch.complex128", lambda product: root_by_root(product).to(torch.complex128)),
+    ("root_trace", "got a tuple of 2", lambda product: tuple(root_by_root(product))),
+    ("ratio_to_floor", "unequal numbers", lambda g, r, ref: fd(g, ref) / fd(r, ref)),
+    ("ratio_to_floor", "upside down", lambda g, r, ref: 1 / one_by_one(g, r, ref)),
+    ("ratio_to_floor", "no generator takes part", lambda g, r, ref: fd(g, ref) / fd(r, g)),
+    ("ratio_to_floor", "cut the reference", lambda g, r, ref: one_by_one(g, r, ref[: min(len(g), len(r))])),
+    ("ratio_to_floor", "size of the reference", smallest_of_three),
+    ("ratio_to_floor", "subtracted the floor", lambda g, r, ref: fd(g, ref) - fd(r, ref)),
+    ("ratio_to_floor", "square root", lambda g, r, ref: one_by_one(g, r, ref) ** 0.5),
+    ("ratio_to_floor", "instead of the reference", lambda g, r, ref: fd(g, r) / fd(r, ref)),
+    ("ratio_to_floor", "into halves", lambda g, r, ref: fd(g, ref) / fd(*ref.tensor_split(2))),
+    ("ratio_to_floor", "other rows", lambda g, r, ref: one_by_one(g.flip(0), r.flip(0), ref)),
 ]
 
 
+@pytest.mark.filterwarnings("ignore::scipy.linalg.LinAlgWarning")  # a singular matrix has a root here
 @pytest.mark.parametrize("name", list(RIGHT))
 def test_other_ways_to_write_the_right_answer_pass(name):
     for function in RIGHT[name]:
@@ -986,9 +1261,11 @@ class Doubled:
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
 def test_the_right_answer_passes_however_it_is_rounded(exercise, exact):
+    asked = exercise.solution(*exercise.inputs()[0].args.values()).dtype
+
     def rounded(*args):
         out = exercise.solution(*(in_double(value, exact) for value in args))
-        return out.float() if out.is_floating_point() else out
+        return out.float().to(asked) if out.is_floating_point() else out
 
     assert exercise.name in RIGHT
     exercise(rounded)
@@ -1277,11 +1554,36 @@ def test_a_style_of_0_is_told_in_numbers_and_in_the_gradient():
         checks.shared_conv(small(lambda total, eps=eps: (total + eps).sqrt()))
 
 
+def test_the_scores_agree_with_the_course_s_own():
+    g = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(n, 7, generator=g, dtype=torch.float64) for n in (5, 30))
+    mean, spread = zip(*((x.mean(0), checks.covariance.solution(x)) for x in (a, b)), strict=True)
+    torch.testing.assert_close(spread[0], metrics.Statistics().update(a).covariance)
+    distance = checks.frechet.solution(mean[0], spread[0], mean[1], spread[1])
+    assert distance.item() == pytest.approx(metrics.frechet_distance(a, b), abs=1e-6)
+    trace, residue = checks.root_trace.solution(spread[0] @ spread[1]).tolist()
+    both = (mean[0] - mean[1]).square().sum() + spread[0].trace() + spread[1].trace()
+    assert both.item() - 2 * trace == pytest.approx(distance.item(), abs=1e-6)
+    assert 0 <= residue < 1e-5
+    assert checks.ratio_to_floor.solution(b[:9], b[:9], a).item() == 1
+
+
+def test_the_cases_of_the_scores_leave_room_for_every_fault():
+    told = [checks.root_trace.solution(*case.args.values()).tolist() for case in checks.root_trace.inputs()]
+    assert sum(residue > 0.05 for _, residue in told) >= 5  # a residue dropped is seen far above any tolerance
+    assert all(residue < 1e-5 or residue > 0.05 for _, residue in told)
+    ratios = [checks.ratio_to_floor.solution(*case.args.values()).item() for case in checks.ratio_to_floor.inputs()]
+    assert all(1.1 < ratio < 100 for ratio in ratios[:-2]) and ratios[-2] < 0.9 and ratios[-1] == 1
+    distances = [checks.frechet.solution(*case.args.values()).item() for case in checks.frechet.inputs()]
+    assert sum(distance < 1e-12 for distance in distances) == 1
+
+
 def test_a_tuple_of_mean_and_variance_is_told_without_a_hint_about_numbers():
     text = verdict(checks.posterior, lambda *args: tuple(checks.posterior.solution(*args)))
     assert "got a tuple of 2: one tensor is asked for, see torch.stack" in text and "Hint" not in text
 
 
+@pytest.mark.filterwarnings("ignore::scipy.linalg.LinAlgWarning", "ignore:invalid value:RuntimeWarning")
 @pytest.mark.parametrize(("name", "said", "function"), WRONG)
 def test_mistakes_are_recognised_in_other_words(name, said, function):
     assert said in verdict(checks.REGISTRY[name], function)
@@ -1340,6 +1642,7 @@ def broken_versions(right):
         "list of tensors": (after(lambda out: [out, out]), "got a list of 2: one tensor is asked for"),
         "number": (after(lambda out: float(out.sum().item())), "builtins.float"),
         "double": (after(torch.Tensor.double), "wrong dtype"),
+        "single": (after(torch.Tensor.float), "wrong dtype"),
         "half": (after(lambda out: out.half()), "wrong dtype"),
         "integers": (after(lambda out: out.int()), "wrong dtype"),
         "complex": (after(lambda out: out.to(torch.complex64)), "wrong dtype"),
@@ -1365,8 +1668,12 @@ def test_nothing_wrong_passes(exercise, kind):
         said = "wrong dtype"  # whole numbers are always finite
     if kind == "scalar" and not right.ndim:
         said = "wrong dtype"  # where a scalar is asked for, only its float64 is wrong
-    if kind == "number" and getattr(exercise, "number", False):
-        return exercise(function)  # a float will do here
+    if kind in ("double", "single") and function(*exercise.inputs()[0].args.values()).dtype == right.dtype:
+        return exercise(function)  # this is the dtype that is asked for
+    if kind in ("number", "single") and getattr(exercise, "number", False):
+        return exercise(function)  # a float will do here, or float32
+    if kind == "scalar" and not right.ndim and right.dtype == torch.float64:
+        return exercise(function)  # a scalar in float64 is what is asked for
     text = verdict(exercise, function)
     assert text.startswith(f"{exercise.name}: ") and said in text
 

@@ -1,7 +1,7 @@
 """Homework checks that name the mistake: `checks.q_sample(q_sample)` judges the student's function.
 
 A notebook's modules list their exercises in EXERCISES (notebook 01: toy_*, 02: derivation*, 03: cats*, 04:
-conditional*, 05: autoencoder*, 06: adversarial*, 10: styles*); a new module is added to the loop below.
+conditional*, 05: autoencoder*, 06: adversarial*, 07: scores*, 10: styles*); a new module is added to the loop below.
 """
 
 from course_utils.checks import (
@@ -27,6 +27,11 @@ from course_utils.checks import (
     derivation_kl,
     derivation_posterior,
     derivation_x0,
+    scores,
+    scores_frechet,
+    scores_pool,
+    scores_ratio,
+    scores_root,
     styles_conv,
     styles_mix,
     styles_truncate,
@@ -46,6 +51,7 @@ for _module in (
     *(conditional, conditional_channels, conditional_guidance, conditional_batch, conditional_projection),
     *(autoencoder, autoencoder_kl, autoencoder_likelihood, autoencoder_loss, autoencoder_importance),
     *(adversarial, adversarial_generator, adversarial_step, adversarial_draw, adversarial_r1),
+    *(scores, scores_pool, scores_frechet, scores_root, scores_ratio),
     *(styles_mix, styles_truncate, styles_conv),
 ):
     for _exercise in _module.EXERCISES:

@@ -1,0 +1,52 @@
+"""What the exercises of notebook 07 share: answers that are one number, and inputs like the features of pictures."""
+
+import functools
+import numbers
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from course_utils.checks.engine import Exercise
+
+
+class Number(Exercise):
+    """An exercise that asks for one number: a float will do as well as a tensor without axes, float32 as float64."""
+
+    number = True
+
+    def judge(self, function: Callable) -> Exception | None:
+        return super().judge(_in_double(function))
+
+
+def _in_double(function: Callable) -> Callable:
+    @functools.wraps(function)
+    def answer(*args):
+        value = function(*args)
+        if isinstance(value, numbers.Real) and not isinstance(value, bool):
+            return torch.tensor(float(value), dtype=torch.float64)
+        is_float32 = isinstance(value, Tensor) and not value.ndim and value.dtype == torch.float32
+        return value.double() if is_float32 else value
+
+    return answer
+
+
+def normal(generator: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def features(generator: torch.Generator, n: int, d: int) -> Tensor:
+    """Return features (n, d) whose columns hang together and have means of their own."""
+    mixing = torch.eye(d, dtype=torch.float64) + 0.5 * normal(generator, d, d)
+    return normal(generator, n, d) @ mixing + normal(generator, d)
+
+
+def spread(generator: torch.Generator, n: int, d: int) -> Tensor:
+    """Return the covariance (d, d) of such features of n pictures."""
+    return torch.cov(features(generator, n, d).T).reshape(d, d)
+
+
+def psd_root(c: Tensor) -> Tensor:
+    """Return the root of a symmetric matrix without negative eigenvalues, symmetric itself."""
+    values, vectors = torch.linalg.eigh(c)
+    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
