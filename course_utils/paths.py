@@ -1,6 +1,7 @@
-"""Where files lie: what ships with the course, and the reader's own data folder."""
+"""Where files lie: what ships with the course, the reader's own data folder, and what can be computed again."""
 
 import os
+import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -15,6 +16,24 @@ def data_dir() -> Path:
     if named := os.environ.get("COURSE_DATA"):
         return Path(named).expanduser()
     return (CHECKOUT or Path.cwd()) / "data"
+
+
+def cache_dir() -> Path:
+    """Return the folder of what can be computed again: COURSE_CACHE, else dots-to-cats/ in the user's cache folder.
+
+    That is $XDG_CACHE_HOME or ~/.cache; ~/Library/Caches on macOS; %LOCALAPPDATA% on Windows. The folder need not exist
+    yet. Raises RuntimeError for a user without a home folder.
+    """
+    if named := os.environ.get("COURSE_CACHE"):
+        return Path(named).expanduser()
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        named = os.environ.get("XDG_CACHE_HOME", "")
+        base = named if os.path.isabs(named) else Path.home() / ".cache"  # its standard: a relative path is no path
+    return Path(base) / "dots-to-cats"
 
 
 def shipped(name: str) -> Path:

