@@ -6,7 +6,7 @@ ROOT   := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 PORT   ?= 8888
 SETTINGS := $(VENV)/share/jupyter/lab/settings
 
-.PHONY: help lab test run notebooks sync homework grade ablations study conditioning autoencoders adversaries styles benchmarks lint format clean
+.PHONY: help lab test run notebooks sync homework grade ablations study conditioning autoencoders adversaries styles evaluation league benchmarks lint format clean
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
@@ -71,8 +71,14 @@ adversaries: $(VENV)/base.stamp  ## measure everything behind notebook 06 anew (
 styles: $(VENV)/base.stamp  ## measure everything behind notebook 10 anew (hours; needs the cat faces)
 	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.studies.styles
 
-benchmarks: $(VENV)/all.stamp  ## measure the speed of drawing, widgets, training and sampling
-	$(BIN)/python benchmarks/foundation.py && $(BIN)/python benchmarks/images.py
+evaluation: $(VENV)/base.stamp  ## measure everything behind notebook 07 anew (hours; needs CIFAR-10 and the cat faces)
+	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.studies.evaluation
+
+league: $(VENV)/base.stamp  ## score every shipped checkpoint anew: the league table of notebook 07 (hours; needs both, too)
+	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.studies.league
+
+benchmarks: $(VENV)/all.stamp  ## measure the speed of drawing, widgets, training, sampling and scoring
+	$(BIN)/python benchmarks/foundation.py && $(BIN)/python benchmarks/images.py && $(BIN)/python benchmarks/scores.py
 
 lint: $(VENV)/all.stamp
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

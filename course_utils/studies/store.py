@@ -50,16 +50,27 @@ def complete(path: Path, jobs: dict[str, Job], only: Sequence[str] = ("",), stal
     return []
 
 
-def command(file: str, jobs: Callable[[str], dict[str, Job]], about: str) -> None:
-    """Command line of a study: `jobs(device)` gives what there is to compute, `file` is the name of its results."""
+def command(
+    file: str,
+    jobs: Callable[[str], dict[str, Job]],
+    about: str,
+    folder: str = "data/shipped",
+    then: Callable[[Path], None] = lambda path: None,
+) -> None:
+    """Command line of a study: `jobs(device)` gives what there is to compute, `file` in `folder` holds its results.
+
+    then: called with the path of the results once they are complete.
+    """
     parser = argparse.ArgumentParser(description=about)
-    parser.add_argument("--out", type=Path, default=(CHECKOUT or Path.cwd()) / "data" / "shipped" / file)
+    parser.add_argument("--out", type=Path, default=(CHECKOUT or Path.cwd()) / folder / file)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="jobs whose name contains one of these")
     parser.add_argument("--stale", action="store_true", help="keep stored results whose definition has not changed")
     given = parser.parse_args()
     if missing := complete(given.out, jobs(given.device), given.only, given.stale):
         print(f"{given.out.name} stays as it is: {len(missing)} results lack, such as {missing[0]!r}")
+    else:
+        then(given.out)
 
 
 def _kept(path: Path, jobs: dict[str, Job]) -> Found:
