@@ -260,17 +260,18 @@ def brief(row: dict[str, Any]) -> str:
 
 
 def figure(rows: Sequence[dict[str, Any]], sets: Sequence[str]) -> Figure:
-    """Return quality against cost: FD and two standard errors over seconds a picture, a panel for each of `sets`."""
+    """Return quality against cost: FD, two standard errors, seconds a picture; a panel for each of `sets` with rows."""
+    rows = [row for row in rows if row["sampler"] != RECONSTRUCTION]
+    sets = [name for name in sets if any(row["data"] == name for row in rows)]
     drawing, panels = viz.axes(1, len(sets), (4.6, 4.4))
     markers = dict(zip(KINDS, "oDs^v", strict=True))
     for ax, name in zip(panels[0], sets, strict=True):
-        own = [row for row in rows if row["data"] == name and row["sampler"] != RECONSTRUCTION]
+        own = [row for row in rows if row["data"] == name]
         for group, colour in zip(KINDS, viz.COLOURS, strict=True):
             some = [row for row in own if row["kind"] == group]
             x, y, bars = ([row[key] for row in some] for key in ("seconds", "fd", "fd_se"))
             ax.errorbar(x, y, [2 * bar for bar in bars], fmt=markers[group], color=colour, label=group, markersize=8)
-        if own:
-            ax.axhline(own[0]["floor"], color=viz.GREY, linestyle="--", label="real pictures")
+        ax.axhline(own[0]["floor"], color=viz.GREY, linestyle="--", label="real pictures")
         ax.set(title=name, xscale="log", yscale="log", xlabel="seconds a picture (one core)")
     panels[0, 0].set_ylabel("FD (EfficientNet-Lite0)")
     panels[0, -1].legend(fontsize=10)
