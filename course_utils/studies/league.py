@@ -12,6 +12,7 @@ import csv
 import statistics
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -40,7 +41,13 @@ HALVES = 20  # for the error bar of a Fréchet distance, see `estimates.halves`
 LARGEST = 1000  # generated pictures in a score; as many as the test part holds, if that is fewer
 RECONSTRUCTION = "reconstruction"  # in place of a sampler: training pictures, encoded and decoded
 SHOWN = ("CIFAR-10 cats", "cat faces", "drawn cats")  # in the figure
-KINDS = ("diffusion", "latent diffusion", "VAE", "GAN", "StyleGAN2")
+KINDS = {  # of a model: colour and marker in figures
+    "diffusion": (viz.BLUE, "o"),
+    "latent diffusion": (viz.ORANGE, "D"),
+    "VAE": (viz.GREEN, "s"),
+    "GAN": (viz.PURPLE, "^"),
+    "StyleGAN2": (viz.SKY, "v"),
+}
 WHOLE = ("checkpoint", "part", "kind", "data", "sampler", "steps", "guidance", "evaluations", "n")  # what was measured
 SCORES = ("fd", "fd_se", "floor", "floor_std", "ratio", "kid", "kid_se", "precision", "recall", "density", "coverage")
 COSTS = ("seconds", "parameters", "minutes")  # a picture takes, the network has, its training took
@@ -85,10 +92,8 @@ def entries() -> dict[str, Entry]:
             for sampler, steps, more in ways[:1] if part else ways:
                 how = {"sampler": sampler, "steps": steps, **more} if sampler else {}
                 told = [f"{key} {value:g}" for key, value in more.items()]
-                label = ", ".join(
-                    [name, *([part] if part else []), *([f"{sampler} {steps}"] if sampler else []), *told]
-                )
-                found[label] = Entry(name, part, how)
+                parts = [name, part, f"{sampler} {steps}" if sampler else "", *told]
+                found[", ".join(filter(None, parts))] = Entry(name, part, how)
     return found
 
 
@@ -152,7 +157,8 @@ def _row(entry: Entry, device: str, networks, references) -> store.Found:
         _, real, least = references().of(data, size, network)
         features = metrics.features.extract(pictures, network)
         scores[network] = metrics.score(features, real, network)
-        spread = estimates.halves(partial(metrics.frechet_distance, real), features, HALVES, _seeded()).std()
+        random = torch.Generator().manual_seed(0)
+        spread = estimates.halves(partial(metrics.frechet_distance, real), features, HALVES, random).std()
         fd[network] = scores[network]["fd"], float(spread), least["fd"]
     guided = 2 if "guidance" in entry.how else 1
     numbers = scores[first] | {"fd_se": fd[first][1], "floor": floor["fd"], "floor_std": floor["fd_std"]}
@@ -211,10 +217,6 @@ def _pictures(checkpoint: Checkpoint, entry: Entry, n: int) -> Tensor:
         return sample.images(checkpoint.model, checkpoint.schedule, n, y=y, **options).clone()
 
 
-def _seeded() -> torch.Generator:
-    return torch.Generator().manual_seed(metrics.protocol.SAMPLING["seed"])
-
-
 def _minutes(name: str) -> float:
     """Minutes of training, those of an autoencoder that a checkpoint needs included."""
     card = checkpoints.names()[name]
@@ -254,9 +256,10 @@ def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 def brief(row: dict[str, Any]) -> str:
     """Return a short name of a row, such as "cats32-cosine, ddim 25"."""
-    how = f", {row['sampler'].replace('dpm_solver_pp', 'dpm++')} {row['steps']}" if row["steps"] else ""
-    more = f", guidance {row['guidance']:g}" if row["guidance"] else ""
-    return row["checkpoint"] + (f" ({row['part']})" if row["part"] else "") + how + more
+    sampler, *eta = row["sampler"].replace("dpm_solver_pp", "dpm++").split(", ")
+    how = [f"{sampler} {row['steps']}", *eta] if row["steps"] else []
+    more = [f"guidance {row['guidance']:g}"] if row["guidance"] else []
+    return ", ".join([row["checkpoint"] + (f" ({row['part']})" if row["part"] else ""), *how, *more])
 
 
 def figure(rows: Sequence[dict[str, Any]], sets: Sequence[str]) -> Figure:
@@ -264,17 +267,20 @@ def figure(rows: Sequence[dict[str, Any]], sets: Sequence[str]) -> Figure:
     rows = [row for row in rows if row["sampler"] != RECONSTRUCTION]
     sets = [name for name in sets if any(row["data"] == name for row in rows)]
     drawing, panels = viz.axes(1, len(sets), (4.6, 4.4))
-    markers = dict(zip(KINDS, "oDs^v", strict=True))
     for ax, name in zip(panels[0], sets, strict=True):
-        own = [row for row in rows if row["data"] == name]
-        for group, colour in zip(KINDS, viz.COLOURS, strict=True):
-            some = [row for row in own if row["kind"] == group]
+        lines = defaultdict(list)
+        for row in sorted((row for row in rows if row["data"] == name), key=lambda row: row["seconds"]):
+            lines[tuple(row[key] for key in ("checkpoint", "part", "sampler", "guidance"))].append(row)
+        for some in lines.values():
             x, y, bars = ([row[key] for row in some] for key in ("seconds", "fd", "fd_se"))
-            ax.errorbar(x, y, [2 * bar for bar in bars], fmt=markers[group], color=colour, label=group, markersize=8)
-        ax.axhline(own[0]["floor"], color=viz.GREY, linestyle="--", label="real pictures")
+            colour, marker = KINDS[some[0]["kind"]]
+            ax.errorbar(x, y, [2 * bar for bar in bars], fmt=f"{marker}-", color=colour, markersize=8, linewidth=1)
+        ax.axhline(some[0]["floor"], color=viz.GREY, linestyle="--", label="real pictures")
         ax.set(title=name, xscale="log", yscale="log", xlabel="seconds a picture (one core)")
+    for group, (colour, marker) in KINDS.items():
+        panels[0, 0].plot([], [], marker, color=colour, label=group)
     panels[0, 0].set_ylabel("FD (EfficientNet-Lite0)")
-    panels[0, -1].legend(fontsize=10)
+    panels[0, 0].legend(fontsize=10)
     return drawing
 
 

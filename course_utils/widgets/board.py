@@ -10,16 +10,11 @@ from matplotlib.artist import Artist
 from matplotlib.text import Text
 
 from course_utils import viz
+from course_utils.studies.league import KINDS
 from course_utils.widgets.charts import GRID, Chart, minus, place, plain_log, shades, three
 from course_utils.widgets.images import INCHES
 
-KINDS = {  # of a model: colour, marker, and that marker as a character
-    "diffusion": (viz.BLUE, "o", "●"),
-    "latent diffusion": (viz.ORANGE, "D", "◆"),
-    "VAE": (viz.GREEN, "s", "■"),
-    "GAN": (viz.PURPLE, "^", "▲"),
-    "StyleGAN2": (viz.SKY, "v", "▼"),
-}
+MARKS = {"o": "●", "D": "◆", "s": "■", "^": "▲", "v": "▼"}  # of league.KINDS, as characters
 
 
 class Quality(NamedTuple):
@@ -86,7 +81,8 @@ def score_text(row: Mapping[str, Any], key: str) -> str:
 def legend(rows: Sequence[Mapping[str, Any]], quality: str) -> str:
     """Return HTML that says what the colours, markers and lines mean: as a part of the figure it would be slow."""
     kinds = {row["kind"] for row in rows}
-    parts = [f'<b style="color: {KINDS[kind][0]}">{KINDS[kind][2]}</b> {kind}' for kind in KINDS if kind in kinds]
+    shown = {kind: KINDS[kind] for kind in KINDS if kind in kinds}
+    parts = [f'<b style="color: {colour}">{MARKS[marker]}</b> {kind}' for kind, (colour, marker) in shown.items()]
     parts.append("filled: on the front")
     if quality in ("fd", "ratio"):
         parts.append(f'<b style="color: {viz.GREY}">╌╌</b> floor')
@@ -150,7 +146,7 @@ class Board:
         bars = self._ax.vlines(x[known], y[known] - reach, y[known] + reach, linewidth=1.8, zorder=3)
         self._bars = known, shades([KINDS[rows[k]["kind"]][0] for k in known]), bars
         self._kinds = []
-        for kind, (colour, marker, _) in KINDS.items():
+        for kind, (colour, marker) in KINDS.items():
             if which := [k for k, row in enumerate(rows) if row["kind"] == kind]:
                 dots = self._ax.scatter(x[which], y[which], s=95, marker=marker, linewidths=2, zorder=4)
                 self._kinds.append((np.array(which), front[which], shades([colour] * len(which)), dots))

@@ -7,8 +7,9 @@ from typing import Any
 
 import ipywidgets as ui
 
+from course_utils.studies.league import KINDS
 from course_utils.studies.pareto import pareto_front
-from course_utils.widgets.board import COSTS, KINDS, QUALITIES, Board, cost_text, legend, row_text, score_text
+from course_utils.widgets.board import COSTS, QUALITIES, Board, cost_text, legend, row_text, score_text
 from course_utils.widgets.images import WIDE, told
 
 NEEDED = ("checkpoint", "part", "kind", "data", "sampler", "steps", "n", *QUALITIES, "fd_se", "kid_se", "floor", *COSTS)
