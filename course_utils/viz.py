@@ -8,7 +8,9 @@ import matplotlib as mpl
 import numpy as np
 from IPython.display import display
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from PIL import Image as Pillow
 from torch import Tensor
 from torchvision.utils import make_grid
@@ -82,6 +84,14 @@ def window(ax: Axes, half: float = VIEW) -> Axes:
     for spine in ax.spines.values():
         spine.set(visible=True, color="#cccccc", linewidth=0.8)
     return ax
+
+
+def plain_log(axis: Axis, unit: float = 1) -> None:
+    """Label a logarithmic axis with few, plain numbers: its values times `unit`."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=range(1, 10) if high / low < 6 else (1, 2, 5) if high / low < 600 else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * unit:,.6g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def cloud(ax: Axes, points: Tensor, title: str = "", colour: str = BLUE, size: float = 5, half: float = VIEW) -> Axes:

@@ -50,9 +50,6 @@ MODELS = {
         *(("cats32-cosine", ""), ("catfrog32", "cat"), ("catfrog32-gan", "cat")),
         *(("dcgan-cats32", ""), ("dcgan-cats32-smoothed", "")),
     ),
-    "cat faces": tuple(
-        (name, "") for name in ("faces64", "ldm-faces64", "stylegan2-faces64", "dcgan-faces64", "vae-faces64")
-    ),
 }
 
 

@@ -277,6 +277,8 @@ def figure(rows: Sequence[dict[str, Any]], sets: Sequence[str]) -> Figure:
             ax.errorbar(x, y, [2 * bar for bar in bars], fmt=f"{marker}-", color=colour, markersize=8, linewidth=1)
         ax.axhline(some[0]["floor"], color=viz.GREY, linestyle="--", label="real pictures")
         ax.set(title=name, xscale="log", yscale="log", xlabel="seconds a picture (one core)")
+        viz.plain_log(ax.xaxis)
+        viz.plain_log(ax.yaxis)
     for group, (colour, marker) in KINDS.items():
         panels[0, 0].plot([], [], marker, color=colour, label=group)
     panels[0, 0].set_ylabel("FD (EfficientNet-Lite0)")
@@ -290,8 +292,7 @@ def publish(path: Path) -> None:
     seconds = facts[SECONDS][SECONDS]
     rows = [{name: (facts[label] | {SECONDS: seconds[label]})[name] for name in COLUMNS} for label in entries()]
     write(CHECKOUT / "data" / "shipped" / FILE, rows)
-    picture = CHECKOUT / "report_imgs" / f"{FIGURE}.png"
-    picture.write_bytes(viz.png(figure(rows, SHOWN)))
+    (CHECKOUT / "report_imgs" / f"{FIGURE}.png").write_bytes(viz.png(figure(rows, SHOWN)))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from matplotlib.text import Text
 
 from course_utils import viz
 from course_utils.studies.league import KINDS
-from course_utils.widgets.charts import GRID, Chart, minus, place, plain_log, shades, three
+from course_utils.widgets.charts import GRID, Chart, minus, place, shades, three
 from course_utils.widgets.images import INCHES
 
 MARKS = {"o": "●", "D": "◆", "s": "■", "^": "▲", "v": "▼"}  # of league.KINDS, as characters
@@ -128,11 +128,11 @@ class Board:
         ax, x, y = self._ax, self._xy[:, 0], np.append(self._xy[:, 1], floors)
         room = (x.max() / x.min()) ** 0.07 if x.max() > x.min() else 2
         ax.set_xlim(x.min() / room, x.max() * room)
-        plain_log(ax.xaxis, unit)
+        viz.plain_log(ax.xaxis, unit)
         if not about.higher and y.min() > 0 and y.max() > RANGE * y.min():
             ax.set_yscale("log", nonpositive="clip")
             ax.set_ylim(y.min() / 1.5, y.max() * 1.3)
-            plain_log(ax.yaxis)
+            viz.plain_log(ax.yaxis)
         else:
             ax.set_yscale("linear")
             room = 0.12 * (y.max() - y.min()) or 0.1 * abs(y.max()) or 0.1

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.artist import Artist
-from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from course_utils.widgets import picture
 from course_utils.widgets.picture import WIDTH, Picture
@@ -106,14 +104,6 @@ def place(
 def _distance(points: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
     """Distances (N,) of points (N, 2) from a box: left, bottom, right, top."""
     return np.linalg.norm(np.maximum(np.maximum(box[:2] - points, points - box[2:]), 0), axis=1)
-
-
-def plain_log(axis: Axis, unit: float = 1) -> None:
-    """Label a logarithmic axis with few, plain numbers: its values times `unit`."""
-    low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=range(1, 10) if high / low < 6 else (1, 2, 5) if high / low < 600 else (1,)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * unit:,.6g}"))
-    axis.set_minor_locator(NullLocator())
 
 
 def shades(colours: Sequence[str], left: float = PALE) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from matplotlib.text import Annotation
 
 from course_utils import viz
 from course_utils.metrics.estimates import extrapolated
-from course_utils.widgets.charts import GRID, Chart, minus, plain_log, shades
+from course_utils.widgets.charts import GRID, Chart, minus, shades
 from course_utils.widgets.images import INCHES, WIDE, told
 
 PLAIN, INVERSE = "n", "1 / n"
@@ -173,7 +173,7 @@ class BiasExplorer(ui.VBox):
         if self.scale.value == PLAIN:
             ax.set_xscale("log")
             ax.set_xlim(min(sizes) / 1.15, max(sizes) * 1.15)
-            plain_log(ax.xaxis)
+            viz.plain_log(ax.xaxis)
             ax.set_xlabel("n, pictures on either side", fontsize=13)
             return
         ticks = []
