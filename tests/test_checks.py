@@ -5,6 +5,7 @@ import contextlib
 import copy
 import math
 import random
+import re
 from functools import cache
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from course_utils import adversarial, checks, diffusion, elbo, ideal, metrics, samplers, schedules, styles
-from course_utils.checks import engine
+from course_utils.checks import engine, scores_root, scores_shared
 from course_utils.checks.stateful import Stateful
 from course_utils.models.dcgan import DCGANConfig, Discriminator, Generator
 from course_utils.models.stylegan2 import StyledConv, StyleGAN2Config, StyleGenerator
@@ -932,6 +933,11 @@ def centred(x, mean):
     return (x - mean).T @ (x - mean) / (len(x) - 1)
 
 
+def products_in_float32(x):
+    x = x.float()
+    return ((x.T @ x - len(x) * torch.outer(x.mean(0), x.mean(0))) / (len(x) - 1)).double()
+
+
 def gaussians(cross):
     """A Fréchet distance from its last term, without the 2."""
 
@@ -965,12 +971,33 @@ def real_parts(product):
     return torch.linalg.eigvals(product).real
 
 
+def own_shares(product):
+    roots = torch.linalg.eigvals(product).sqrt()
+    return torch.stack([roots.real.sum(), (roots.imag.abs() / roots.abs()).max()])
+
+
+def hidden_below(bound):
+    def answer(product):
+        trace, residue = root_by_root(product)
+        return torch.stack([trace, residue if residue > bound else 0 * residue])
+
+    return answer
+
+
 def share(product):
     return root_by_root(product)[1]
 
 
 def fd(a, b):
     return metrics.frechet_distance(a, b)
+
+
+def cut_first(ratio):
+    def answer(generated, real, reference):
+        n = min(len(generated), len(real))
+        return ratio(generated[:n], real[:n], reference)
+
+    return answer
 
 
 def smallest_of_three(generated, real, reference):
@@ -1168,10 +1195,14 @@ WRONG = [
     ("covariance", "took a square root", lambda x: torch.std(x, 0)),
     ("covariance", "pictures with pictures", lambda x: (x - x.mean(0)) @ (x - x.mean(0)).T / (len(x) - 1)),
     ("covariance", "did not divide", lambda x: (x - x.mean(0)).T @ (x - x.mean(0))),
-    ("covariance", "wrong dtype: got torch.float32", lambda x: torch.cov(x.float().T)),
+    ("covariance", "computed in float32", lambda x: torch.cov(x.float().T)),
+    ("covariance", "computed in float32", lambda x: torch.cov(x.float().T).double()),
+    ("covariance", "computed in float32", lambda x: centred(x.float(), x.float().mean(0)).double()),
+    ("covariance", "computed in float32", lambda x: torch.cov(x.float().double().T)),
+    ("covariance", "computed in float32", products_in_float32),
     ("pool", "flattened the maps", lambda maps: maps.reshape(len(maps), -1)),
     ("pool", "of every place", lambda maps: maps.movedim(1, -1).flatten(0, 2)),
-    ("pool", "largest value", lambda maps: F.adaptive_max_pool2d(maps, 1).flatten(1)),
+    ("pool", "took the largest", lambda maps: F.adaptive_max_pool2d(maps, 1).flatten(1)),
     ("pool", "averaged over the channels", lambda maps: maps.mean(dim=1)),
     ("pool", "one number is left for each picture", lambda maps: maps.flatten(1).mean(1)),
     ("pool", "averaged over the pictures", lambda maps: maps.mean(dim=0)),
@@ -1181,6 +1212,15 @@ WRONG = [
     ("pool", "axes of length 1 are left", lambda maps: F.adaptive_avg_pool2d(maps, (1, 1))),
     ("pool", "removes every axis of length 1", lambda maps: F.adaptive_avg_pool2d(maps, 1).squeeze()),
     ("pool", "squared the values", lambda maps: torch.linalg.vector_norm(maps, dim=(2, 3))),
+    ("pool", "square window", lambda maps: F.avg_pool2d(maps, maps.shape[2]).flatten(1)),
+    ("pool", "largest or smallest", lambda maps: maps.flatten(2).min(2).values),
+    ("pool", "squeeze(-1) of (N, C)", lambda maps: maps.mean((2, 3)).squeeze(-1)),
+    ("pool", "squeeze(0)", lambda maps: F.adaptive_avg_pool2d(maps, 1).flatten(1).squeeze(0)),
+    ("pool", "one of the two axes of the places", lambda maps: maps.mean((1, 3))),
+    ("pool", "(N, H, W, C)", lambda maps: maps.mean((1, 2))),
+    ("pool", "along one of their axes", lambda maps: maps.sum(2).mean(2)),
+    ("pool", "along one of their axes", lambda maps: maps.mean(2).sum(2)),
+    ("pool", "(N, C, 1)", lambda maps: maps.mean(3).mean(2, keepdim=True)),
     ("pool", "does not fit all maps", lambda maps: nn.AvgPool2d(7)(maps).flatten(1)),
     ("pool", "wrong dtype", lambda maps: maps.double().mean((2, 3))),
     ("frechet", "Only the diagonals", gaussians(lambda a, b: torch.sqrt(a.diagonal() * b.diagonal()).sum())),
@@ -1201,9 +1241,25 @@ WRONG = [
     ("frechet", "trace is missing", lambda p, a, q, b: (p - q) @ (p - q) + a + b - 2 * torch.tensor(sqrtm(a @ b))),
     ("frechet", "Cholesky factor", gaussians(lambda a, b: (cholesky(a) @ cholesky(b)).trace())),
     ("frechet", "small number", lambda p, a, q, b: by_eigenvalues(p, a + 1e-6 * eye(a), q, b + 1e-6 * eye(b))),
-    ("frechet", "wrong dtype: got torch.complex128", gaussians(lambda a, b: torch.linalg.eigvals(a @ b).sqrt().sum())),
+    ("frechet", "complex (torch.complex128)", gaussians(lambda a, b: torch.linalg.eigvals(a @ b).sqrt().sum())),
+    ("frechet", "complex (builtins.complex)", lambda *args: complex(by_eigenvalues(*args))),
+    ("frechet", "complex (numpy.complex128)", lambda *args: np.complex128(by_eigenvalues(*args))),
+    ("frechet", "root of each entry", gaussians(lambda a, b: (a @ b).clamp(min=0).sqrt().trace())),
+    ("frechet", "root of each entry", gaussians(lambda a, b: (a @ b).sqrt().nan_to_num().diagonal().sum())),
+    ("frechet", "entry by entry", gaussians(lambda a, b: torch.linalg.eigvals(a * b).sqrt().real.sum())),
+    ("frechet", "mean with its transpose", gaussians(lambda a, b: eigh_of((a @ b + b @ a) / 2))),
+    ("frechet", "got a list of 1: one number is asked for", lambda *args: [by_eigenvalues(*args).item()]),
+    ("frechet", "a float or a tensor without axes, got builtins.str", lambda *args: str(by_eigenvalues(*args))),
     ("root_trace", "always 0", lambda product: torch.stack([root_by_root(product)[0], torch.zeros(()).double()])),
-    ("root_trace", "always 0", lambda product: root_by_root(product)[0]),
+    ("root_trace", "return one number", lambda product: root_by_root(product)[0]),
+    ("root_trace", "hid a small residue", hidden_below(0.08)),
+    ("root_trace", "hid a small residue", hidden_below(0.01)),
+    ("root_trace", "its own root", own_shares),
+    ("root_trace", "NotImplementedError in your code", lambda p: torch.linalg.eigvals(p).clamp(min=0)),
+    ("root_trace", "dtype=torch.float64 prevents", lambda p: torch.tensor(root_by_root(p).tolist())),
+    ("root_trace", "got a tuple of 2", lambda p: tuple(root_by_root(p).tolist())),
+    ("root_trace", "torch.tensor(..., dtype=torch.float64)", lambda p: root_by_root(p).tolist()),
+    ("root_trace", "mean with its transpose", lambda p: root_by_root((p + p.T) / 2)),
     ("root_trace", "before the root", lambda p: torch.stack([real_parts(p).clamp(min=0).sqrt().sum(), share(p)])),
     ("root_trace", "which is nan", lambda p: torch.stack([torch.sqrt(real_parts(p)).sum(), share(p)])),
     ("root_trace", "summed the moduli", lambda p: torch.stack([torch.linalg.eigvals(p).abs().sqrt().sum(), share(p)])),
@@ -1222,6 +1278,13 @@ WRONG = [
     ("ratio_to_floor", "square root", lambda g, r, ref: one_by_one(g, r, ref) ** 0.5),
     ("ratio_to_floor", "instead of the reference", lambda g, r, ref: fd(g, r) / fd(r, ref)),
     ("ratio_to_floor", "into halves", lambda g, r, ref: fd(g, ref) / fd(*ref.tensor_split(2))),
+    ("ratio_to_floor", "no generator takes part", lambda g, r, ref: fd(g[: min(len(g), len(r))], ref) / fd(r, g)),
+    ("ratio_to_floor", "no generator takes part", cut_first(lambda g, r, ref: fd(g, ref) / fd(r, g))),
+    ("ratio_to_floor", "the generated pictures to the real", cut_first(lambda g, r, ref: fd(g, r))),
+    ("ratio_to_floor", "bounded the ratio", lambda g, r, ref: min(one_by_one(g, r, ref).item(), 10)),
+    ("ratio_to_floor", "other rows", lambda g, r, ref: one_by_one(g.flip(0), r, ref)),
+    ("ratio_to_floor", "other rows", lambda g, r, ref: one_by_one(g, r.flip(0), ref)),
+    ("ratio_to_floor", "other rows", cut_first(lambda g, r, ref: fd(g[1:], ref) / fd(r[1:], ref))),
     ("ratio_to_floor", "other rows", lambda g, r, ref: one_by_one(g.flip(0), r.flip(0), ref)),
 ]
 
@@ -1571,9 +1634,11 @@ def test_the_scores_agree_with_the_course_s_own():
 def test_the_cases_of_the_scores_leave_room_for_every_fault():
     told = [checks.root_trace.solution(*case.args.values()).tolist() for case in checks.root_trace.inputs()]
     assert sum(residue > 0.05 for _, residue in told) >= 5  # a residue dropped is seen far above any tolerance
-    assert all(residue < 1e-5 or residue > 0.05 for _, residue in told)
+    assert all(residue < 1e-5 or residue > 0.003 for _, residue in told)
+    assert sum(0.003 < residue < 0.01 for _, residue in told) >= 2  # a residue that some would hide
     ratios = [checks.ratio_to_floor.solution(*case.args.values()).item() for case in checks.ratio_to_floor.inputs()]
-    assert all(1.1 < ratio < 100 for ratio in ratios[:-2]) and ratios[-2] < 0.9 and ratios[-1] == 1
+    *worse, closer, far, same = ratios
+    assert all(1.1 < ratio < 10 for ratio in worse) and closer < 0.9 and 20 < far < 100 and same == 1
     distances = [checks.frechet.solution(*case.args.values()).item() for case in checks.frechet.inputs()]
     assert sum(distance < 1e-12 for distance in distances) == 1
 
@@ -1674,6 +1739,11 @@ def test_nothing_wrong_passes(exercise, kind):
         return exercise(function)  # a float will do here, or float32
     if kind == "scalar" and not right.ndim and right.dtype == torch.float64:
         return exercise(function)  # a scalar in float64 is what is asked for
+    own = {"list": "got a list of", "tuple": "got a tuple of 1", "list of tensors": "got a list of 2"}
+    if isinstance(exercise, scores_shared.Number):
+        own |= {"complex": "your answer is complex"}
+    if isinstance(exercise, scores_shared.Number | scores_root.Pair):
+        said = own.get(kind, said)
     text = verdict(exercise, function)
     assert text.startswith(f"{exercise.name}: ") and said in text
 
@@ -1712,6 +1782,23 @@ def test_a_stub_raises_not_implemented_naming_its_exercise(exercise):
     assert "Replace this line with your code." in str(caught.value)  # as in the stub
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda p: torch.linalg.eigvals(p).clamp(min=0),
+        lambda p: torch.linalg.eigvals(p).sqrt().max(),
+        lambda p: torch.linalg.eigvals(p.half()),
+    ],
+)
+def test_what_torch_does_not_implement_is_no_stub(spoil):
+    def root_trace(product):
+        return spoil(product)
+
+    text = verdict(checks.root_trace, root_trace)
+    assert re.search("NotImplementedError in your code: .*not (implemented|supported) for", text)
+    assert "of your cell: lambda p: torch.linalg.eigvals" in text
+
+
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
 def test_a_check_left_uncalled_shows_one_line_and_no_mistake(exercise):
     assert f"checks.{exercise.name}({exercise.name})" in repr(exercise)
@@ -1727,6 +1814,29 @@ def test_what_a_student_prints_is_shown_for_the_first_input_only(exercise, capsy
     out, err = capsys.readouterr()
     assert out.count("the result is") == 1 and err == ""
     assert out.endswith(f"shown for the first of {len(exercise.inputs())} inputs only)\n")
+
+
+def test_a_warning_on_a_later_input_is_not_taken_for_a_print(capsys):
+    seen = []
+
+    def warned(x_0, t, eps, schedule):
+        seen.append(x_0)
+        if len(seen) > 1:
+            print("a singular matrix")
+        return diffusion.q_sample(x_0, t, eps, schedule)
+
+    checks.q_sample(warned)
+    assert capsys.readouterr().out == f"q_sample: correct on {len(seen)} inputs\n"
+
+
+def test_what_a_student_prints_is_shown_when_the_function_is_interrupted(capsys):
+    def endless(x_0, t, eps, schedule):
+        print("round and round")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        checks.q_sample(endless)
+    assert capsys.readouterr().out == "round and round\n"
 
 
 def test_the_numbers_that_ddpm_step_s_message_quotes_are_readable():

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from course_utils.checks.engine import Case, Exercise, Mistake
+from course_utils.checks.engine import Case, Exercise, Mistake, Tolerance
 from course_utils.checks.scores_shared import features, normal
 
 
@@ -42,6 +42,11 @@ def _standardised(correction: int, small: float):
         return _scatter(lambda x: _centred(x) / (x.std(0, correction=correction) + small))(x)
 
     return answer
+
+
+def _of_float32(case: Case) -> float:
+    """How far float32 may lead away: what is squared is as large as the features, with their mean."""
+    return 2e-6 * case.args["features"].square().max().item()
 
 
 def _cases(generator: torch.Generator) -> list[Case]:
@@ -214,8 +219,17 @@ COVARIANCE = Exercise(
             "absolute values in your code",
             (_after(torch.abs), _scatter(lambda x: _centred(x).abs())),
         ),
+        Mistake(
+            "float32",
+            "You computed in float32: with a mean of 1000, half of its seven digits are gone before the mean is "
+            "subtracted. The features come in float64, and the covariance has to be computed in it.",
+            "float() and torch.float32 in your code",
+            (lambda x: torch.cov(x.float().T).double(),),
+            slack=_of_float32,
+        ),
     ),
     hint="the diagonal has to hold the variances, features.var(0); adding a number to all features changes nothing",
+    tolerance=Tolerance(relative=1e-6),  # float64 throughout: float32 loses more where the mean is large
 )
 
 EXERCISES = (COVARIANCE,)

@@ -108,13 +108,22 @@ FRECHET = Number(
         Mistake(
             "entries rooted",
             "You took the root of each entry of the product. The root of a matrix is the matrix that, times itself "
-            "with @, gives it; its trace is a sum over eigenvalues. (A negative entry gives you nan.)",
+            "with @, gives it; its trace is a sum over eigenvalues. (The root of a negative entry is nan.)",
             "torch.sqrt applied to a matrix",
             (
                 _unclamped(lambda a, b: (a @ b).sqrt().trace()),
                 _unclamped(lambda a, b: (a @ b).abs().sqrt().trace()),
+                _unclamped(lambda a, b: (a @ b).clamp(min=0).sqrt().trace()),
+                _unclamped(lambda a, b: (a @ b).clamp(min=0).sqrt().sum()),
                 _unclamped(lambda a, b: (a @ b).sqrt().sum()),
             ),
+        ),
+        Mistake(
+            "entries multiplied",
+            "You multiplied the covariances entry by entry, with *. That is another matrix than their product, which @ "
+            "makes, and has other eigenvalues.",
+            "* where @ is meant",
+            (_unclamped(lambda a, b: _symmetric(a * b).clamp(min=0).sqrt().sum()),),
         ),
         Mistake(
             "roots multiplied",
@@ -237,8 +246,8 @@ FRECHET = Number(
         ),
         Mistake(
             "product taken for symmetric",
-            "The product of two symmetric matrices is not symmetric, and eigvalsh (or eigh) reads one of its triangles "
-            "only.",
+            "The product of two symmetric matrices is not symmetric. eigvalsh (or eigh) reads one of its triangles "
+            "only, and its mean with its transpose is another matrix: both have other eigenvalues.",
             "the matrix whose eigenvalues you take: is it its own transpose?",
             (
                 _unclamped(lambda a, b: _symmetric(a @ b).clamp(min=0).sqrt().sum()),

@@ -75,8 +75,8 @@ POOL = Exercise(
         ),
         Mistake(
             "maximum",
-            "You took the largest value over the places. Asked for is the mean: all places count.",
-            "max in your code, and in the name of a pooling layer",
+            "You took the largest or smallest value over the places. Asked for is the mean: all places count.",
+            "max or min in your code, and in the name of a pooling layer",
             (lambda maps: maps.amax(_PLACES), lambda maps: maps.amin(_PLACES)),
         ),
         Mistake(
@@ -89,7 +89,13 @@ POOL = Exercise(
             "channels taken for the last axis",
             "You averaged over axes that fit (N, H, W, C). In PyTorch the channels come second: (N, C, H, W).",
             "the numbers of the axes of your mean",
-            (_mean(1, 2), _mean(1, 3)),
+            (_mean(1, 2),),
+        ),
+        Mistake(
+            "mean over channels and columns",
+            "You averaged over the channels and one of the two axes of the places; the other one is still there.",
+            "the axes of the mean, counted from 0: which of (N, C, H, W) are to be left?",
+            (_mean(1, 3),),
         ),
         Mistake(
             "all but the batch",
@@ -105,8 +111,8 @@ POOL = Exercise(
         ),
         Mistake(
             "sum",
-            "You summed over the places and did not divide by their number: your features grow with the size of the "
-            "maps.",
+            "You summed, over all places or along one of their axes, and did not divide by the number of places, "
+            "H x W: your features change with the size of the maps.",
             "what you return for maps that are 1 everywhere",
             (
                 lambda maps: maps.sum(_PLACES),
@@ -145,13 +151,15 @@ POOL = Exercise(
         ),
         Mistake(
             "axes of length 1 left",
-            "Right numbers, but axes of length 1 are left: (N, C, 1, 1). Features are a matrix, (N, C).",
+            "Right numbers, but axes of length 1 are left, one or two: (N, C, 1) or (N, C, 1, 1). Features are a "
+            "matrix, (N, C).",
             "the shape that you return; keepdim, or what a pooling layer leaves",
             (lambda maps: maps.mean(_PLACES, keepdim=True), lambda maps: maps.mean(_PLACES, keepdim=True)[..., 0]),
         ),
         Mistake(
             "squeezed too much",
-            "squeeze() without an axis removes every axis of length 1, also that of a single picture or channel.",
+            "An axis of length 1 is gone that has to stay, that of a single picture or channel: squeeze() without an "
+            "axis removes every axis of length 1, and squeeze(0), squeeze(1) or squeeze(-1) of (N, C) one of these.",
             "the shape that you return for one picture; name the axes, or flatten from one on",
             (
                 _after(torch.squeeze),
@@ -204,8 +212,14 @@ POOL = Exercise(
             "one size only",
             "Your pooling layer has a size of its own and does not fit all maps. The size must come from the maps.",
             "numbers such as 7 in your code; H and W may differ",
+            (lambda maps: F.avg_pool2d(maps, 7).flatten(1),),
+        ),
+        Mistake(
+            "square window",
+            "Your pooling layer has a square window and does not fit all maps: H and W may differ. A window has two "
+            "sizes.",
+            "the size that your pooling layer is told",
             (
-                lambda maps: F.avg_pool2d(maps, 7).flatten(1),
                 lambda maps: F.avg_pool2d(maps, maps.shape[2]).flatten(1),
                 lambda maps: F.avg_pool2d(maps, maps.shape[3]).flatten(1),
                 lambda maps: F.avg_pool2d(maps, maps.shape[3])[:, :, 0, 0],

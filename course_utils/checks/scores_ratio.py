@@ -43,6 +43,10 @@ def _last(x: Tensor, n: int) -> Tensor:
     return x[-n:]
 
 
+def _second(x: Tensor, n: int) -> Tensor:
+    return x[1:n]
+
+
 def _drawn(x: Tensor, n: int) -> Tensor:
     return x[torch.randperm(len(x))[:n]]
 
@@ -57,6 +61,10 @@ def _strided(x: Tensor, n: int) -> Tensor:
 
 def _halves(x: Tensor) -> Tensor:
     return _fd(x[: len(x) // 2], x[len(x) // 2 :])
+
+
+def _floats(above: Tensor, below: Tensor) -> Tensor:
+    return torch.tensor(above.item() / below.item(), dtype=torch.float64)  # of floats 1 / 0 raises
 
 
 def _means(a: Tensor, b: Tensor) -> Tensor:
@@ -82,6 +90,8 @@ def _cases(generator: torch.Generator) -> list[Case]:
     real, reference, generated = (x.clone() for x in features(generator, 80, 5).split([12, 36, 32]))
     better = {"generated": generated, "real": 1.3 * real + 0.5, "reference": reference}
     made.append(Case("generated pictures that are closer than the real ones", better))
+    far = {"generated": generated + 6, "real": real, "reference": reference}
+    made.append(Case("generated pictures that are far off", far))
     same = {"generated": real, "real": torch.cat([real, reference[:9]]), "reference": generated}
     made.append(Case("the first real pictures themselves", same))
     return made
@@ -168,6 +178,8 @@ RATIO_TO_FLOOR = Number(
             (
                 _ratio(below=lambda g, r, ref: _fd(r, g)),
                 _ratio(below=lambda g, r, ref: _fd(r, g), cut=(_whole, _whole, _whole)),
+                lambda g, r, ref: _fd(g[: _smaller(g, r, ref)], ref) / _fd(r, g),
+                _ratio(below=lambda g, r, ref: _fd(r, g), join=_floats),
             ),
         ),
         Mistake(
@@ -193,6 +205,16 @@ RATIO_TO_FLOOR = Number(
             ),
         ),
         Mistake(
+            "generated against real, not divided",
+            "You returned the distance of the generated pictures to the real ones. Asked for is a ratio of two "
+            "distances, both of them to the reference.",
+            "where the reference is used",
+            (
+                _ratio(lambda g, r, ref: _fd(g, r), join=lambda above, below: above),
+                _ratio(lambda g, r, ref: _fd(g, r), join=lambda above, below: above, cut=(_whole, _whole, _whole)),
+            ),
+        ),
+        Mistake(
             "rooted",
             "You took a square root. The distance is reported squared, and the ratio is that of two reported numbers.",
             "roots in your code",
@@ -205,9 +227,14 @@ RATIO_TO_FLOOR = Number(
         Mistake(
             "other rows",
             "You kept other rows than the first ones. Which ones hardly matters, but it must be told; here the first.",
-            "the slice: [:n] against [-n:]; random numbers in your code",
+            "the slice: [:n] against [-n:] and [1:n]; random numbers in your code",
             (
                 _ratio(cut=(_last, _last, _whole)),
+                _ratio(cut=(_last, _first, _whole)),
+                _ratio(cut=(_first, _last, _whole)),
+                _ratio(cut=(_second, _second, _whole)),
+                _ratio(cut=(_second, _first, _whole)),
+                _ratio(cut=(_first, _second, _whole)),
                 _ratio(cut=(_drawn, _drawn, _whole)),
                 _ratio(cut=(_strided, _strided, _whole)),
             ),
@@ -235,6 +262,15 @@ RATIO_TO_FLOOR = Number(
             "You multiplied by 100. A ratio of 1 is the floor itself.",
             "what you return when generated and real are the same pictures",
             (_ratio(join=lambda above, below: 100 * above / below),),
+        ),
+        Mistake(
+            "bounded",
+            "You bounded the ratio. It is below 1 where generated pictures are closer, and has no largest value.",
+            "min, max and clamp in your code",
+            (
+                _ratio(join=lambda above, below: (above / below).clamp(max=10)),
+                _ratio(join=lambda above, below: (above / below).clamp(min=1)),
+            ),
         ),
         Mistake(
             "roles exchanged",

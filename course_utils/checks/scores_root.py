@@ -4,8 +4,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.checks.engine import Case, Exercise, Mistake, Tolerance
+from course_utils.checks.engine import Case, Exercise, Mistake, Outcome, Tolerance
 from course_utils.checks.scores_shared import normal, spread
+
+
+class Pair(Exercise):
+    """An exercise that asks for one tensor of two numbers in float64."""
+
+    def fault(self, got: Outcome, expected: Tensor) -> str | None:
+        """Say what is wrong with one outcome, and how two numbers become one tensor."""
+        value, text = got.value, super().fault(got, expected)
+        if isinstance(value, tuple | list):
+            return (
+                f"got a {type(value).__name__} of {len(value)}: one tensor is asked for, see torch.stack for tensors "
+                f"and torch.tensor(..., dtype=torch.float64) for Python's numbers. Its shape is {tuple(expected.shape)}"
+            )
+        if isinstance(value, Tensor) and value.dtype == torch.float32 and value.shape == expected.shape:
+            return f"{text}. torch.tensor makes float32 of Python's floats; dtype=torch.float64 prevents that"
+        return text
 
 
 def _roots(product: Tensor) -> Tensor:
@@ -18,6 +34,11 @@ def _real_sum(roots: Tensor) -> Tensor:
 
 def _largest_share(roots: Tensor) -> Tensor:
     return roots.imag.abs().max() / roots.abs().max()
+
+
+def _hidden(least: float):
+    """Return a residue that is 0 below `least`."""
+    return lambda roots: torch.where(_largest_share(roots) > least, _largest_share(roots), 0.0)
 
 
 def _nothing(roots: Tensor) -> Tensor:
@@ -88,11 +109,13 @@ def _cases(generator: torch.Generator) -> list[Case]:
         Case("a rotation beside two covariances", {"product": block}),
         Case("no product of covariances at all", {"product": normal(generator, 5, 5)}),
         Case("a single negative number", {"product": torch.tensor([[-4.0]], dtype=torch.float64)}),
+        Case("a rotation by little", {"product": 2 * _rotation(0.008)}),
+        Case("a slightly negative eigenvalue", {"product": _indefinite(generator, [2.0, 1.0, -0.03, 3.0])}),
     ]
     return made
 
 
-ROOT_TRACE = Exercise(
+ROOT_TRACE = Pair(
     "root_trace",
     _told(),
     _cases,
@@ -102,7 +125,21 @@ ROOT_TRACE = Exercise(
             "You dropped the imaginary parts without telling: your second number is always 0. Whoever reads the first "
             "one has to know how much was dropped.",
             "what your second number is made of",
-            (_told(residue=_nothing), lambda product: _real_sum(_roots(product))),
+            (_told(residue=_nothing),),
+        ),
+        Mistake(
+            "one number missing",
+            "You return one number, the trace. The other one, the residue, is missing: whoever reads the first has to "
+            "know how much was dropped.",
+            "the shape that you return: it has to be (2,)",
+            (lambda product: _real_sum(_roots(product)), lambda product: _real_sum(_roots(product))[None]),
+        ),
+        Mistake(
+            "small residue hidden",
+            "You hid a small residue: below some bound you return 0. How much is too much is for those to say who read "
+            "it.",
+            "comparisons and rounding in your second number",
+            tuple(_told(residue=_hidden(least)) for least in (0.05, 0.1, 0.3)),
         ),
         Mistake(
             "real part before the root",
@@ -146,9 +183,9 @@ ROOT_TRACE = Exercise(
         ),
         Mistake(
             "taken for symmetric",
-            "The product is not symmetric, and eigvalsh (or eigh) reads one of its triangles only. Its eigenvalues are "
-            "those of another matrix.",
-            "the function that your eigenvalues come from",
+            "The product is not symmetric. eigvalsh (or eigh) reads one of its triangles only, and its mean with its "
+            "transpose is another matrix: both have other eigenvalues.",
+            "the function that your eigenvalues come from, and the matrix that it gets",
             (
                 _told(roots=lambda product: _complex(torch.linalg.eigvalsh(product)).sqrt()),
                 *_both(lambda product: torch.linalg.eigvalsh(product).clamp(min=0).sqrt().sum()),
@@ -189,6 +226,14 @@ ROOT_TRACE = Exercise(
             (_told(residue=lambda roots: roots.imag.abs().max()),),
         ),
         Mistake(
+            "residue root by root",
+            "You divided each imaginary part by the modulus of its own root. Where an eigenvalue should be 0 and "
+            "rounding made it slightly negative, that is 1, and tells nothing: asked for is the largest imaginary part "
+            "divided by the largest modulus.",
+            "the order of max and the division in your second number",
+            (_told(residue=lambda roots: (roots.imag.abs() / roots.abs()).max()),),
+        ),
+        Mistake(
             "residue relative to something else",
             "You divided the largest imaginary part by something else than the largest modulus of the roots.",
             "your second number for the (1, 1) matrix -4: it has to be 1",
@@ -198,6 +243,8 @@ ROOT_TRACE = Exercise(
                 _told(residue=lambda roots: roots.imag.abs().max() / roots.real.abs().max()),
                 _told(residue=lambda roots: roots.imag.abs().max() / roots.sum().abs()),
                 _told(residue=lambda roots: roots.imag.abs().max() / len(roots)),
+                _told(residue=lambda roots: roots.imag.abs().max() / roots.abs().mean()),
+                _told(residue=lambda roots: roots.imag.abs().max() / roots.abs().norm()),
                 lambda product: torch.stack(
                     [_real_sum(_roots(product)), _roots(product).imag.abs().max() / _values(product).abs().max()]
                 ),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from course_utils.checks.engine import Exercise
+from course_utils.checks.engine import Exercise, Outcome
 
 
 class Number(Exercise):
@@ -17,6 +17,28 @@ class Number(Exercise):
 
     def judge(self, function: Callable) -> Exception | None:
         return super().judge(_in_double(function))
+
+    def fault(self, got: Outcome, expected: Tensor) -> str | None:
+        """Say what is wrong with one outcome; the engine's own words would ask for a tensor."""
+        value = got.value
+        kind = value.dtype if isinstance(value, Tensor) else f"{type(value).__module__}.{type(value).__qualname__}"
+        if _is_complex(value):
+            return (
+                f"your answer is complex ({kind}). The root of the product of two covariances has complex entries "
+                "where rounding makes an eigenvalue a little negative; of these the real part is what counts"
+            )
+        if isinstance(value, tuple | list):
+            name = type(value).__name__
+            return f"got a {name} of {len(value)}: one number is asked for, a float or a tensor without axes"
+        if got.error or value is None or isinstance(value, Tensor):
+            return super().fault(got, expected)
+        return f"expected a float or a tensor without axes, got {kind}"
+
+
+def _is_complex(value: object) -> bool:
+    if isinstance(value, Tensor):
+        return value.is_complex() and not value.ndim
+    return isinstance(value, numbers.Complex) and not isinstance(value, numbers.Real)
 
 
 def _in_double(function: Callable) -> Callable:
