@@ -36,7 +36,7 @@ from course_utils.studies import store
 FILE, FIGURE = "league.csv", "07_league"
 REDO = "make league"
 SECONDS = "seconds"  # the job that times the rows
-TIMED, ROUNDS = 32, 3  # pictures in a timing, of which there are so many for each row: their median counts
+TIMED, ROUNDS = 16, 3  # pictures in a timing, of which there are so many for each row: their median counts
 HALVES = 20  # for the error bar of a Fréchet distance, see `estimates.halves`
 LARGEST = 1000  # generated pictures in a score; as many as the test part holds, if that is fewer
 RECONSTRUCTION = "reconstruction"  # in place of a sampler: training pictures, encoded and decoded
