@@ -266,7 +266,7 @@ def figure(rows: Sequence[dict[str, Any]], sets: Sequence[str]) -> Figure:
     """Return quality against cost: FD, two standard errors, seconds a picture; a panel for each of `sets` with rows."""
     rows = [row for row in rows if row["sampler"] != RECONSTRUCTION]
     sets = [name for name in sets if any(row["data"] == name for row in rows)]
-    drawing, panels = viz.axes(1, len(sets), (4.6, 4.4))
+    drawing, panels = viz.axes(1, len(sets), (4.6, 4.4), sharex=True)
     for ax, name in zip(panels[0], sets, strict=True):
         lines = defaultdict(list)
         for row in sorted((row for row in rows if row["data"] == name), key=lambda row: row["seconds"]):

@@ -15,9 +15,9 @@
 # %% [markdown]
 # # 07 · How good is it? The FID study
 #
-# ![Three panels of quality against cost, for CIFAR-10 cats, cat faces and drawn cats: cheap GANs and VAEs score badly, diffusion models better the longer they sample, and nothing reaches the dashed line of real pictures.](../report_imgs/07_league.png)
+# ![Three panels of quality against cost, for CIFAR-10 cats, cat faces and drawn cats: models of one step stand high at the left, diffusion models lower and further to the right, and nothing reaches the dashed line of real pictures.](../report_imgs/07_league.png)
 #
-# Every paper on generative models has a table with one number for each model. Where does the number come from, what moves it that has nothing to do with the model, and what does it not see? "The sources" are the student projects that this course grew out of. They scored with a thousand pictures, and found that *real* pictures score 49.8 then, where one might expect 0. We start from two Gaussians in the plane, and end with a table of everything that this course ships, which you may then believe, within limits that you know.
+# Most papers on generative models have a table with one number for each model. Where does the number come from, what moves it that has nothing to do with the model, and what does it not see? "The sources" are the student projects that this course grew out of. They scored with a thousand pictures, and found that *real* pictures score 49.8 then, where one might expect 0. We start from two Gaussians in the plane, and end with a table of everything that this course ships, which you may then believe, within limits that you know.
 #
 # **You will be able to**
 # 1. say what a Fréchet distance measures, compute it, and name two different sets whose distance is 0;
@@ -30,7 +30,6 @@
 
 # %%
 from functools import partial
-from itertools import zip_longest
 
 import scipy.linalg
 import torch
@@ -52,11 +51,11 @@ random = torch.Generator().manual_seed(0)
 # %% [markdown]
 # ## 1 · The distance of two Gaussians
 #
-# How far apart are two clouds? One answer: move every point of one cloud to a point of the other, each to a place of its own, so that the mean *squared* way is as small as possible. That is the squared 2-Wasserstein distance. For many points it takes a search among all matchings. For two Gaussians there is a formula (Dowson & Landau 1982):
+# How far apart are two clouds? One answer: move every point of one cloud to a point of the other, each to a place of its own, so that the mean *squared* distance moved is as small as possible. That is the squared 2-Wasserstein distance. For many points it takes a search among all matchings. For two Gaussians there is a formula (Dowson & Landau 1982):
 #
 # $$d^2 = |\mu_a - \mu_b|^2 + \operatorname{tr}\left(C_a + C_b - 2\, (C_a C_b)^{1/2}\right)$$
 #
-# In one dimension it says $d^2 = (\mu_a - \mu_b)^2 + (\sigma_a - \sigma_b)^2$: means *and* spreads have to agree. The root is the one of a matrix, $R R = C_a C_b$, not of its entries; Exercise 3 is to find the trace without ever computing $R$.
+# We call it **FD**, squared as it is. In one dimension it says $d^2 = (\mu_a - \mu_b)^2 + (\sigma_a - \sigma_b)^2$: means *and* spreads have to agree. The root is the one of a matrix, $R R = C_a C_b$, not of its entries; Exercise 3 is to find the trace without ever computing $R$.
 #
 # **Predict:** a cloud is moved by 2, made twice as wide, or turned by 45°. Which change costs most, which least?
 
@@ -81,7 +80,7 @@ changes = {
     "twice as wide": ([[4.0, 0.0], [0.0, 0.8]], 0),
     "turned by 45°": ([[0.6, 0.4], [0.4, 0.6]], 0),
 }
-figure, panels = viz.axes(1, 3, (3.7, 3.9))
+figure, panels = viz.axes(1, 3, (3.7, 4.3))
 for ax, (name, (covariance, shift)) in zip(panels[0], changes.items(), strict=True):
     a, b = gaussian(flat, 0, n), gaussian(covariance, shift, n)
     fd, (to, cost) = metrics.frechet_distance(a, b), cheapest(a, b)
@@ -96,7 +95,7 @@ viz.show(
 )
 
 # %% [markdown]
-# *Look for:* the lines are the cheapest matching of 60 points. Formula and matching agree within what the finite number of points leaves. Turning costs least here: most points are near the middle, and need not move far.
+# *Look for:* the lines, the cheapest matching of 60 of the points. The exact values are 4, 1.2 and 0.28; here the formula takes the clouds' own means and covariances, and the matching of finitely many points comes close to it from above. Turning costs least: the cheapest matching does not turn the points, it stretches the cloud along one diagonal and squeezes it along the other.
 #
 # The formula looks at mean and covariance, and at nothing else. **Predict:** how far is the dinosaur from a Gaussian cloud that has its mean and its covariance?
 
@@ -108,13 +107,11 @@ cloud = (torch.linalg.cholesky(dino.T.cov()) @ noise).T + dino.mean(0)
 figure, panels = viz.axes(1, 2, (3.3, 3.5))
 viz.cloud(panels[0, 0], dino, "the dinosaur", viz.BLUE, 4, half=3.4)
 viz.cloud(panels[0, 1], cloud, "a Gaussian cloud", viz.ORANGE, 4, half=3.4)
-viz.show(
-    figure, alt="Two clouds of dots: a dinosaur, and beside it a shapeless oval of about the same width and height."
-)
+viz.show(figure, alt="Two clouds of dots: a dinosaur, and beside it a shapeless upright oval that reaches farther out.")
 print(f"FD {metrics.frechet_distance(dino, cloud):.6f}, cheapest matching {cheapest(dino, cloud)[1]:.3f}")
 
 # %% [markdown]
-# **0**, to rounding, although no point has to stay where it is. FD is the distance of *the Gaussians with these moments*; for clouds that are not Gaussian, it may miss everything that one sees. Remember this when a table says FD.
+# **0**, to rounding, although carrying one cloud onto the other costs 0.19 a point. FD is the distance of *the Gaussians with these moments*; for clouds that are not Gaussian, it may miss everything that one sees. Remember this when a table says FD.
 #
 # ## 2 · Pictures as points
 #
@@ -140,7 +137,7 @@ figure, panels = viz.axes(1, 3, (3.7, 3.7), sharex=True, sharey=True)
 for ax, (name, (x, colour)) in zip(panels[0], sets.items(), strict=True):
     ax.scatter(*plane.transform(cats[:few]).T, s=14, color=viz.GREY, label="cats")
     ax.scatter(*plane.transform(x).T, s=14, color=colour, label=name)
-    ax.set(title=f"{name}: FD {metrics.frechet_distance(x, cats[:few]):.0f}", xticks=[], yticks=[])
+    ax.set(title=f"{name}: FD {metrics.frechet_distance(x, cats[:few]):.0f}", xticks=[], yticks=[], aspect="equal")
     ax.legend(loc="lower right", fontsize=11)
 viz.show(
     figure,
@@ -149,13 +146,13 @@ viz.show(
 )
 
 # %% [markdown]
-# *Look for:* cats and other cats lie in one cloud, and still have FD 31; noisy cats and frogs have left it. In this plane, the two directions of largest variance, both lie about as far away. Noise of this strength counts as more than being another animal (FD 208 against 173): for this network, texture matters a lot.
+# *Look for:* cats and other cats lie in one cloud, and still have FD 31; noisy cats and frogs have left it. In this plane, the two directions of largest variance, both lie about as far away. Noise of this strength counts as more than being another animal (FD 208 against 173), perhaps because the network leans on texture.
 #
-# Programs differ in how they take the root, not in what they mean. pytorch-fid (Seitzer 2020) asks SciPy for the root of the product, a general matrix with complex roots. The course uses that $C_a C_b$ has the eigenvalues of a *symmetric* matrix, which are real. Both for the first 300 features:
+# Programs differ in how they take the root, not in what they mean. pytorch-fid (Seitzer 2020) asks SciPy for the root of the product, which is not symmetric, so that its computed root may be complex. The course uses that $C_a C_b$ has the eigenvalues of a *symmetric* matrix, which are real. Both for the 300 features that vary most (constant ones would make the product singular):
 
 # %%
-livelier = cats.var(0).argsort(descending=True)[: choose(ci=20, lecture=300, full=300)]
-a, b = (x[:, livelier].double() for x in (cats, others))
+lively = cats.var(0).argsort(descending=True)[: choose(ci=20, lecture=300, full=300)]
+a, b = (x[:, lively].double() for x in (cats, others))
 root = scipy.linalg.sqrtm((a.T.cov() @ b.T.cov()).numpy()).real
 theirs = float((a.mean(0) - b.mean(0)).square().sum() + a.var(0).sum() + b.var(0).sum() - 2 * root.trace())
 ours = metrics.frechet_distance(a, b)
@@ -178,7 +175,7 @@ for k, values in zip(sizes, live, strict=True):
     print(f"n = {k:5,}: FD {values.mean():6.1f} ± {values.std():.1f}")
 
 # %% [markdown]
-# Not at 1,000, not by far. The next table goes on to 10,000, and does the same with photographs: training against test pictures. Below are the sources' numbers, of Inception, on CIFAR-10 (`make evaluation` repeats ours).
+# Not at 1,000, not by far. (± is the standard deviation over three draws; at 1,000 all three are the same pictures.) The next table goes on to 10,000, and does the same with photographs: training against test pictures. Below are the sources' numbers, of Inception, on CIFAR-10 (`make evaluation` repeats ours).
 
 # %%
 found = study.load()
@@ -190,42 +187,51 @@ print(f"{'FD of real against real, n =':32s}" + "".join(f"{k:>9,}" for k in stud
 for name, curve in curves.items():
     means = [f"{values.mean():9.2f}" for values in curve["fd"]]
     print(f"{name:32s}" + "".join(means))
-print(f"{'the sources (Inception)':32s}{'':18s}{'87':>9s}{'49.8':>9s}{'':18s}{'0.05':>9s}")
+print(f"{'sources (Inception; 10,000: all)':32s}{'':18s}{'87':>9s}{'49.8':>9s}{'':18s}{'0.05':>9s}")
 
 # %% [markdown]
 # *Look for:*
 #
-# - **Real photographs of cats score 54 with 500 pictures and 31 with 1,000.** Of a model with FD 60 at 1,000, half is the counting.
-# - **Every set has a floor of its own.** Drawn cats are all alike, and need a third of what photographs do. Scores on different sets do not compare, not even as distances from the floor.
-# - **Ten times the pictures, a tenth of FD**, from 2,000 on. Below, it falls more slowly.
-# - **The sources' 87 and 49.8 fall just like ours.** Their **0.05** with 10,000 does not: ours leaves 3.6, and theirs would have had to fall a thousandfold while $n$ grew tenfold. Which two sets have FD 0.05? Section 6 has a suggestion.
+# - **Real photographs of cats score 54 with 500 pictures and 31 with 1,000.** Read a model's 60 at 1,000 against 31, not against 0. But do not subtract: the bias is another for every model, and a floor hides part of a difference (Section 6).
+# - **Every set has a floor of its own.** Drawn cats vary less: a third of the photographs' at 1,000. Scores on different sets do not compare. (The sources report 18.7 for cat faces at 1,000, less than half of their floor for CIFAR-10 cats.)
+# - **Below 1?** From 2,000 on, five times the pictures give a fifth of FD: $n$ times FD hardly changes, 35,200 to 35,700 for photographs and 10,200 for drawn cats. So it would take some 36,000 and 10,200 pictures on *each* side.
+# - **The sources' 87 and 49.8** fall like ours. Their **0.05** at 10,000, of all classes, does not: ours leaves 3.6. Which two sets have FD 0.05? Section 6 has suggestions.
 #
-# **KID** (Bińkowski et al. 2018) compares all pairs of pictures by a kernel, and leaves out each picture's pair with itself. This makes it *unbiased*: its mean over many draws is the true value, for any $n$.
+# **KID** (Bińkowski et al. 2018) compares all pairs of pictures by a kernel, $k(x, y) = (x \cdot y / D + 1)^3$: its mean within one set, plus that within the other, minus twice that across. Pairs of a picture with itself are left out, which makes KID *unbiased*: its mean over many draws is the true value, for any $n$.
 
 # %%
 figure, panels = viz.axes(1, 2, (5.4, 4.2))
 for (name, curve), colour, aside in zip(curves.items(), viz.COLOURS, (0.88, 0.96, 1.04, 1.12), strict=False):
     k, fd, kid = torch.tensor(curve["n"]), curve["fd"].mean(1), curve["kid"]
-    panels[0, 0].plot(k, fd, "o-", color=colour, label=name)
-    panels[0, 1].errorbar(aside * k, kid.mean(1), kid.std(1), fmt="o", color=colour, capsize=4)
-panels[0, 0].axvline(network.dim + 1, color=viz.GREY, linestyle="--", label="as many pictures as features")
+    panels[0, 0].plot(k, fd, "o-", color=colour)
+    panels[0, 1].errorbar(aside * k, kid.mean(1), kid.std(1), fmt="o", color=colour, capsize=4, label=name)
+panels[0, 0].axvline(network.dim + 1, color=viz.GREY, linestyle="--")
 panels[0, 0].set(xscale="log", yscale="log", xlabel="n", title="FD: never 0, less with more pictures")
 viz.plain_log(panels[0, 0].yaxis)
 panels[0, 1].axhline(0, color=viz.GREY, linestyle="--")
 panels[0, 1].set(xscale="log", xlabel="n", title="KID: 0 on average, for any n")
-panels[0, 0].legend(fontsize=10)
+panels[0, 1].legend(fontsize=10, loc="lower right")
 viz.show(
     figure,
-    alt="Left: FD of real against real falls with n for four sets, more steeply beyond 1,281 pictures, from over 100 to 2 and 4. Right: KID lies on both sides of 0, with error bars that shrink.",
+    alt="Left: FD of real against real falls with n for four sets, which start between 51 and 136; two go on beyond the dashed line at 1,281 pictures, straight, down to 2 and 4. Right: KID lies on both sides of 0, with error bars that shrink.",
     name="07_curve",
 )
 
 # %% [markdown]
-# *Look for:* left, two straight parts that meet where there are as many pictures as features. Right, dots on both sides of 0: KID may well be negative. Few pictures make it uncertain (bars: standard deviation over five draws; draws of the largest $n$ of a set share pictures, so their bars are too short), but not larger.
+# *Look for:* left, curves that bend into a straight line at about as many pictures as features (dashed). Right, dots on both sides of 0: KID may well be negative. Few pictures make it uncertain (bars: standard deviation over five draws; draws of the largest $n$ of a set share pictures, so their bars are too short), but not larger.
 #
-# ### Why few pictures make it large
+# ### Why FD is too large for few pictures
 #
-# The variance of features is estimated without bias, so the two traces of the formula are right on average, for any $n$. The root is what goes wrong. Look at the eigenvalues of the covariance:
+# Three terms make up FD. Each of the next lines is for $n$ cats and $n$ others. **Predict:** which of the three depends on $n$?
+
+# %%
+for k in [size for size in (20, 100, 500, 1000) if size <= n]:
+    a, b = cats[:k].double(), others[:k].double()
+    trace, means = (a.var(0).sum() + b.var(0).sum()) / 2, (a.mean(0) - b.mean(0)).square().sum()
+    root = trace + (means - metrics.frechet_distance(a, b)) / 2
+    print(
+        f"n = {k:5,}: distance of the means {means:5.2f}, trace of a covariance {trace:6.1f}, trace of the root {root:6.1f}"
+    )
 
 # %%
 both = torch.cat([cats, others]).double()
@@ -233,31 +239,22 @@ figure, panels = viz.axes(1, 1, (7.4, 4.0))
 for k, colour in zip([m for m in (20, 100, 500, len(both)) if m <= len(both)], viz.COLOURS, strict=False):
     x = both[torch.randperm(len(both), generator=random)[:k]]
     spectrum = torch.linalg.svdvals(x - x.mean(0)).square() / (k - 1)
-    panels[0, 0].plot(
-        range(1, min(k, network.dim + 1)), spectrum[: min(k - 1, network.dim)], color=colour, label=f"{k:,} pictures"
-    )
-    print(
-        f"n = {k:5,}: rank {int((spectrum > 1e-9).sum()):5,} of {network.dim:,}, trace {spectrum.sum():.1f}, sum of roots {spectrum.sqrt().sum():.0f}"
-    )
-panels[0, 0].set(
-    xscale="log",
-    yscale="log",
-    ylim=(1e-4, 50),
-    xlabel="number of the principal direction",
-    title="variance along each principal direction",
-)
+    rank = int((spectrum > 1e-9).sum())
+    panels[0, 0].plot(range(1, rank + 1), spectrum[:rank], color=colour, label=f"{k:,} pictures: rank {rank:,}")
+panels[0, 0].set(xscale="log", yscale="log", ylim=(1e-4, 50))
+panels[0, 0].set(xlabel="number of the principal direction", title="variance along each principal direction")
 panels[0, 0].legend(fontsize=11)
 viz.show(
     figure,
-    alt="Variances along principal directions: with 20, 100 and 500 pictures the curves follow that of 2,000, then drop to nothing at 19, 99 and 499.",
+    alt="Variances along principal directions: with 20, 100 and 500 pictures the curves lie near that of 2,000, the first above it, and end at 19, 99 and 499.",
 )
 
 # %% [markdown]
-# *Look for:* the trace stays where it is, while the sum of roots grows with $n$. Of $n$ pictures the covariance has rank $n - 1$ at most: all variance is squeezed into a hundred directions where there should be 1,280, and a root prefers many small numbers to few large ones ($\sqrt{2} > 1$, but $\sqrt{0.5} + \sqrt{0.5} > 1$ as well). Another hundred pictures squeeze theirs into *other* directions. So $\operatorname{tr}\,(C_a C_b)^{1/2}$ comes out too small, and FD, which subtracts it twice, too large. (At 2,000 the rank is short of 1,280 for another reason: some features are the same for all drawn cats.)
+# *Look for:* the means differ by chance, which adds $2 \operatorname{tr} C / n$ on average, 0.2 at 1,000 (here 0.29). The traces are about right from the start. The **trace of the root**, which is subtracted twice, starts far too small and grows. Were the two covariances *the same* matrix $C$, the root of $C\,C$ would be $C$, and its trace right. But $n$ pictures span $n - 1$ directions at most, and another $n$ span *others*: where one set has variance and the other has none, nothing is left in the product. (In general the trace of the root is a concave function of the two covariances, so estimates that scatter about the truth give too little on average.) With 2,000 pictures the rank is still short of 1,280: a few directions do not vary at all over drawn cats.
 #
 # ### ◆ Extrapolate
 #
-# With many more pictures than features, the bias falls as $1/n$ (Chong & Forsyth 2020). So plot against $1/n$, draw a line, and read off where it meets $1/n = 0$. For real against real we know what it has to give: **0**.
+# With many more pictures than features, the bias falls as $1/n$ (Chong & Forsyth 2020). So plot against $1/n$, draw a line, and read off where it meets $1/n = 0$. For real against real we know what it has to give: **0**. **Predict:** where will lines through $n$ = 100 to 1,000 end?
 
 # %%
 for name, curve in curves.items():
@@ -269,7 +266,7 @@ for name, curve in curves.items():
             print(f"{name:24s} from n = {k[chosen].tolist()}: {intercept:6.2f} at infinite n")
 
 # %% [markdown]
-# *Look for:* from 2,000 on, the lines end at 0.00 and 0.10, as they should. From 100 to 1,000 they end at 8 to 35: below the number of features, FD is no straight line in $1/n$, and an extrapolation makes the error look like a finding. It helps those who have enough pictures already. (The slope is a property of model and set. Two models with one FD at 1,000 may be apart at infinity, say Chong & Forsyth. KID does not need any of this.)
+# *Look for:* from 2,000 on, the lines end at 0.00 and 0.10, as they should. From 100 to 1,000 they end at 8 to 35: below the number of features, FD is no straight line in $1/n$, and an extrapolation makes the error look like a finding. (The line for drawn cats has two points only.) It helps those who have enough pictures already.
 #
 # Move $n$, and change to $1/n$:
 
@@ -283,6 +280,8 @@ widgets.bias_explorer({name: {"n": curve["n"], "fd": curve["fd"]} for name, curv
 #
 # - **Bootstrap** (Efron 1979): draw $n$ of the $n$ pictures with replacement, score, repeat. The spread of the scores is the error bar.
 # - **Halves** (the delete-half jackknife, Shao & Wu 1989): score random halves. Leaving out half moves a score about as much as drawing another whole.
+#
+# **Predict:** the scores of bootstrap samples, do they lie around the score of the set, above it or below it?
 
 # %%
 tensors, _ = found["spread"]
@@ -296,9 +295,9 @@ for name, label in (("boot", "bootstrap"), ("half", "halves")):
     )
 
 # %% [markdown]
-# *Look for:* other draws differ by 0.29. Halves say 0.33 on average; the bootstrap says 0.47, half as much again. And the *middles* of both, 26.0 and 24.4, estimate nothing: a bootstrap sample holds about 63% different pictures, a half 50%, so both scores carry the bias of fewer. Never report the mean of a bootstrap of FD. Section 8 uses two of the halves' standard deviations as error bars.
+# *Look for:* other draws differ by 0.29 (itself known to about 0.05). Halves say 0.33, in agreement; the bootstrap says 0.47, too much. And the *middles*, 24.4 of the bootstrap and 26.0 of halves, estimate nothing: a bootstrap sample holds about 63% different pictures, a half 50%, so both carry the bias of fewer pictures. Never report the mean of a bootstrap of FD. Section 8 uses two of the halves' standard deviations as error bars.
 #
-# None of this says what *training again* would change. In Section 7.1 of notebook 03 three runs of one small network, which differed in their seed alone, had FD from 156 to 172. A gap between two checkpoints is a fact about two checkpoints.
+# The reference stays fixed in all this; another one would shift all scores together. Nor does it say what *training again* would change. In Section 7.1 of notebook 03 three runs of one small network, which differed in their seed alone, had FD from 156 to 172. A gap between two checkpoints is a fact about two checkpoints.
 
 # %% [markdown]
 # ## 5 · What does it see?
@@ -331,21 +330,29 @@ viz.plain_log(panels[0, 0].yaxis)
 panels[0, 1].legend(fontsize=11, loc="upper left", bbox_to_anchor=(1, 1))
 viz.show(
     figure,
-    alt="Left: FD over the amount of six distortions; noise and JPEG rise at once, levels hardly until the end, blur in between steeply. Right: recall falls from 0.9 to 0 for all, first for noise.",
+    alt="Left: FD over the amount of six distortions; noise and JPEG rise at once, levels hardly until the end, blur in between steeply. Right: recall falls from 0.9 to nearly 0, first for noise, for levels only at the end.",
     name="07_distortions",
 )
+
+# %% [markdown]
+# *Look for:* is it your order? Noise of 0.1 (standard deviation 0.05; find it with the slider below) costs more (92) than black squares over parts of the cats (53 at 0.4). JPEG at quality 86 (amount 0.1) costs 64, and 49 levels of each colour little (26; 19 is the floor). Blur counts only from about half a pixel on. Networks trained on ImageNet lean on texture (Geirhos et al. 2019), which may be why.
+#
+# Recall is used up sooner: at noise 0.2 it is 0, and no longer tells bad from worse, while everybody still sees cats.
 
 # %%
 widgets.distortion_explorer(eight, scores)
 
 # %% [markdown]
-# *Look for:* FD rises with every distortion, in an order that is not ours. Noise of 0.1 (standard deviation 0.05), for which one has to look, costs more (92) than black squares over parts of the cats (53 at 0.4). JPEG at quality 86 (amount 0.1) costs 64, and 48 levels of each colour next to nothing (26; 19 is the floor). ImageNet's networks are known to lean on texture (Geirhos et al. 2019), and noise and JPEG's blocks are texture.
-#
-# Recall falls faster than FD. At noise 0.2 precision, recall, density and coverage are all 0, and no longer tell bad from worse, while everybody still sees cats. Slide through all of them:
-#
 # ### Faults of a set
 #
-# A picture can be judged one by one; variety cannot. The next sets consist of perfect pictures only (or nearly), and lack something. `copying` is the probability that a picture lies nearer to the training set than a new one does (after Meehan et al. 2020): 0.5 is right, 1 a copy.
+# A picture can be judged one by one; variety cannot. Four *shares* of pictures ask for quality and variety, by balls that reach from each picture of a set to its $k$-th nearest neighbour there:
+#
+# - **precision**: generated pictures inside a ball around a real one; **recall**: real ones inside a ball around a generated one (Kynkäänniemi et al. 2019, $k = 3$);
+# - **density**: in how many balls around real ones a generated picture lies, divided by $k$, about 1 for real pictures; **coverage**: balls around real ones that hold a generated one (Naeem et al. 2020, $k = 5$).
+#
+# And **copying** is the probability that a picture lies nearer to the training set than a new one does (after Meehan et al. 2020): about 0.5 for new pictures, 1 for copies, less than 0.5 for pictures that lie farther off. The next sets consist of perfect pictures only (or nearly), and lack something.
+#
+# **Predict:** which of these faults will FD not see?
 
 # %%
 print(f"{'':34s}{'FD':>7s}{'KID':>9s}{'precision':>11s}{'recall':>8s}{'density':>9s}{'coverage':>10s}{'copying':>9s}")
@@ -358,20 +365,21 @@ for row in found["faults"][1]["rows"]:
 # %% [markdown]
 # *Look for*, line by line:
 #
-# - **A missing fur is hard to see.** Without the brown cats, a fifth of all, FD is 10.9 instead of 10.1, and KID is within its error. Recall tells (0.81, not 0.91). With two furs missing all scores of variety fall; precision and density never notice, for each of the pictures is perfect.
-# - **A hundred pictures, ten times each:** KID hardly moves (0.0026), since the hundred are a fair sample. Recall is 0.
+# - **A missing fur is hard to see.** Without the brown cats, a fifth of all, FD is 10.9 instead of 10.1, and KID rises by 0.0004, less than its standard error. Recall tells (0.81, not 0.91). With two furs missing all scores of variety fall; precision and density hardly notice, for each of the pictures is perfect.
+# - **A hundred pictures, ten times each:** KID moves little (0.0026; one pose of three: 0.0365). Recall is 0 for a mechanical reason: each picture's nearest neighbours are its own copies, so every ball has radius 0. Coverage, 0.38, tells more.
 # - **A tenth of frogs** costs precision (0.83) and FD (16), as it should. Recall and coverage say that all cats are still there.
-# - **A copy of the training set is perfect**, for all six scores. Who learns by heart wins every table. Only `copying` says 1.00, and it has to be *asked*, with the training set at hand.
-# - **Copies that are moved by a pixel** score worse (16), and still lie nearer to the training set than a new picture in 99 of 100 comparisons. A copier can hide behind a flaw.
+# - **A copy of the training set is as good as new** by all six scores. Who learns by heart reaches every floor. Only `copying` says 1.00, and it has to be *asked*, with the training set at hand.
+# - **Copies that are moved by a pixel** score worse (16), and still lie nearer to the training set than a new picture in 99 of 100 comparisons. Their FD would pass for that of an honest, slightly worse model: a score above the floor is no proof of innocence.
+# - **`copying` is an average.** One fur has 0.37, half frogs 0.25, and half copies with half frogs would come out near 0.5. Meehan et al. therefore test region by region.
 #
 # ### ◆ Why there are two scores of variety
 #
-# **Recall** (Kynkäänniemi et al. 2019) draws a ball around every *generated* picture, as wide as the way to its third neighbour, and asks how many real ones are inside. **Coverage** (Naeem et al. 2020) draws balls around the *real* ones. A generator that draws nearly the same picture 57 times, and three that are far off:
+# Recall draws its balls around the *generated* pictures, coverage around the *real* ones. A generator draws nearly the same picture 57 times, and three that are far off. **Predict:** which of the two will the three deceive?
 
 # %%
 real, fake = gaussian([[1.0, 0.0], [0.0, 1.0]], 0, 60), gaussian([[0.05, 0.0], [0.0, 0.05]], 0, 60)
 fake[:3] = torch.tensor([[6.0, 0.0], [-4.0, 5.0], [-4.0, -5.0]])
-figure, panels = viz.axes(1, 2, (4.2, 4.4))
+figure, panels = viz.axes(1, 2, (4.2, 4.9))
 for ax, centres, k, title in (
     (panels[0, 0], fake, 3, "recall: balls around the generated"),
     (panels[0, 1], real, 5, "coverage: balls around the real"),
@@ -382,7 +390,7 @@ for ax, centres, k, title in (
     ax.scatter(*fake.T, s=22, color=viz.ORANGE)
 viz.show(
     figure,
-    alt="Orange dots packed in the middle of a blue cloud, three far outside. Left, grey balls around the orange outliers cover nearly all blue dots; right, small balls around the blue dots, of which few hold an orange one.",
+    alt="Orange dots packed in the middle of a blue cloud, three far outside. Left, grey balls around the orange outliers cover nearly all blue dots; right, small balls around the blue dots, of which about half hold an orange one.",
 )
 print("precision {:.2f}, recall {:.2f}".format(*metrics.precision_recall(real, fake)))
 print("density   {:.2f}, coverage {:.2f}".format(*metrics.density_coverage(real, fake)))
@@ -392,7 +400,7 @@ print("density   {:.2f}, coverage {:.2f}".format(*metrics.density_coverage(real,
 #
 # ## 6 · What moves a score that is not the model
 #
-# The same pictures, made smaller in several ways, and stored in several ways. *To the same*: FD to the very same pictures, made smaller by Lanczos. *To others*: FD to other pictures, all by Lanczos, as if a paper prepared its samples in one way and its reference in another.
+# The same pictures, made smaller in several ways, and stored in several ways. *To the same*: FD to the very same pictures, made smaller by Lanczos. *To others*: FD to other pictures, all by Lanczos, as if a paper prepared its samples in one way and its reference in another. **Predict:** which costs more, JPEG of quality 95 or another filter?
 
 # %%
 tables = {name: {row["way"]: row for row in found[f"files, {name}"][1]["rows"]} for name in study.ORIGINALS}
@@ -404,10 +412,10 @@ for way in metrics.files.WAYS:
 # %% [markdown]
 # *Look for:*
 #
-# - **Antialias.** With it, Pillow and torch agree, filter by filter. Without, drawn cats with their sharp outlines, a quarter as wide afterwards, are 54 to 72 away from themselves, as far as a poor model. Soft faces, halved, are 8 to 19 away. Parmar et al. (2022) found this in the very programs that compute FID.
-# - **JPEG.** Quality 95 cannot be seen at this size, and costs 18 to 31. Even 100 is not free (Pillow halves the resolution of colour by default). If the reference was kept as JPEG and the samples as PNG, the model pays.
+# - **Antialias.** With it, Pillow and torch agree, filter by filter. Without, drawn cats with their sharp outlines, a quarter as wide afterwards, are 54 to 72 away from themselves, as far as a poor model. Soft faces, halved, are 8 to 19 away. Parmar et al. (2022) found that common libraries, and with them common implementations of FID, do not antialias when they resize.
+# - **JPEG.** Quality 95 can hardly be seen at this size, and costs 18 to 31. Even 100 is not free (Pillow halves the resolution of colour by default). If the reference was kept as JPEG and the samples as PNG, the model pays.
 # - **Levels.** 128 instead of 256 cost 0.5 to 1.
-# - **To others** all of it looks smaller: a change of 3 disappears in the floor, one of 31 adds 8 (nearest pixel, faces). Hidden, not absent: it weighs more against a larger set.
+# - **To others** all of it looks smaller: a change of 3 disappears in the floor, one of 31 adds 8 (nearest pixel, faces). With infinitely many pictures both columns should be about the same.
 #
 # And the machine? The same pictures through the same network, computed in other ways:
 
@@ -426,15 +434,15 @@ for name, way in ways.items():
     print(f"{name:26s} FD to the same pictures, as usual {metrics.frechet_distance(way(), plain):.1e}")
 
 # %% [markdown]
-# Single precision in another order changes nothing worth a digit, nor does keeping features with 16 bits. Computing the *network* with 16 bits is another matter: 1.6. On a GPU the cell has a line more; ours has none. (The sources saw FID move between CPU and CUDA.)
+# Single precision in another order changes nothing worth a digit, nor does keeping features with 16 bits. Computing the *network* with 16 bits is another matter: 1.6. With a GPU the cell prints one more line; this run had none. (The sources saw FID move between CPU and CUDA.)
 #
-# And **0.05**? It is less than any change of file above, and more than rounding. So we suspect that the sources' two sets of 10,000 were the *same* pictures, put through the network in two ways. Nobody can check; but a number that small should have made somebody look. `python -m course_utils.evaluate` refuses two sets that are the same, counts shared pictures, refuses sets of different sizes in pixels and warns about different $n$.
+# And **0.05**? It is less than any change of file above, and more than rounding. We suspect that the sources' two sets of 10,000 shared most or all of their pictures; or the number comes from an earlier layer of Inception, which pytorch-fid offers (`--dims`), and whose distances are on another scale. Nobody can check; but a number that small should have made somebody look. `python -m course_utils.evaluate` refuses two sets that are the same, pixel by pixel, counts shared pictures, refuses sets of different sizes in pixels and warns about different $n$.
 #
 # ## 7 · Another network, another winner?
 #
 # A feature network was trained for something, and sees what helped there. Five checkpoints that draw CIFAR-10 cats, 500 pictures each, in five spaces: two EfficientNets, the first third of one, the same network with random weights, and plain pixels, 8 × 8 of them.
 #
-# **Predict:** will the order of the models stay?
+# **Predict:** will the order of the models stay without training?
 
 # %%
 tensors, facts = found["networks, CIFAR-10 cats"]
@@ -458,7 +466,7 @@ for space, fd in zip(facts["spaces"], tensors["fd"], strict=True):
 #
 # ## 8 · The league table
 #
-# All that ships, measured by one program (`make league`): as many pictures as the test set has, a thousand at most, each against the test pictures of its own set. **FD ± two standard errors** (halves); *floors*: FD divided by what training pictures score; seconds of one processor core a picture; minutes of training.
+# All that ships, measured by one program (`make league`): as many pictures as the test set has, a thousand at most, each against the test pictures of its own set. **FD ± two standard errors** (halves); *floors*: FD divided by what training pictures score; P, R and C for precision, recall and coverage; seconds of one processor core a picture; minutes of training. (A ratio to the floor is a convention: it grows with $n$, since the floor shrinks. It orders models on *one* set, at one $n$, with one network.) Three of the sets are printed; the explorer and the file, `data/shipped/league.csv`, have all.
 
 # %%
 rows = [row for row in league.load() if row["sampler"] != league.RECONSTRUCTION]
@@ -474,7 +482,7 @@ print(f"\nscored by Inception as well: {sum(row['inception_fd'] is not None for 
 # %%
 viz.show(
     league.figure(rows, league.SHOWN),
-    alt="Three panels of FD over seconds a picture, for CIFAR-10 cats, cat faces and drawn cats, with a dashed line for real pictures.",
+    alt="Three panels of FD over seconds a picture. GANs and VAEs take about a millisecond and stand highest; diffusion models take 10 to 300 and are lower, DDPM more than a second; a dashed line for real pictures is far below all.",
     name=league.FIGURE,
     photo=True,
 )
@@ -483,16 +491,17 @@ viz.show(
 # *Look for:*
 #
 # - **Nothing reaches the floor.** The best are 1.77 floors away on CIFAR-10 cats, 2.57 on faces, and 3.59 on drawn cats, whose floor is low because they are all alike.
-# - **More steps are not better.** On faces DDIM goes from 82 with 10 steps to 96 with 50, far beyond the error bars; on cats from 61 to 62. More steps follow the *network's* distribution more exactly, and nobody said that this is the data's. Recall orders the rows another way: highest with DPM-Solver++ at 25 steps.
+# - **More steps are not better.** On faces DDIM goes from 82 with 10 steps to 96 with 50, far beyond the error bars; on cats from 61 to 62. More steps follow the *network's* distribution more exactly, and nobody said that this is the data's. Recall orders the rows of `faces64` another way: it is highest with DPM-Solver++ at 25 steps.
 # - **FD and KID disagree.** `stylegan2-faces64` has the lowest KID of all on faces (0.082) and only the eighth FD.
 # - **Two classes or one?** `catfrog32` draws better cats (54.9) than `cats32-cosine` (59.9), as two classes did for the sources. It also had 149 minutes instead of 60, so this table does not say why.
 # - **Error bars.** The first four of `faces64`, 82 to 87, are within 5 of each other, with bars of 2 to 3: do not rank them. And each checkpoint was trained once.
+# - **Cost.** A face takes a GAN 1 ms, StyleGAN2 4, latent diffusion 14 and diffusion in pixels 57, with ten steps. Which is worth its price? Choose a set, a score and a cost, and move the budget:
 
 # %%
 widgets.pareto_explorer(rows)
 
 # %% [markdown]
-# The sources' table, and ours, both sorted, in units of their own floors (theirs 49.838). Ours are the cats of CIFAR-10 at 25 steps.
+# The sources' table of CIFAR-10 cats, and ours at 25 steps, each sorted and in units of its own floor (theirs 49.838). Compare the order within a table, not a row with the other table's: other features, other pictures.
 
 # %%
 theirs = {
@@ -509,20 +518,20 @@ theirs = {
 }
 at_25 = [row for row in rows if row["data"] == "CIFAR-10 cats" and row["steps"] in (25, None) and not row["guidance"]]
 ours = {league.brief(row): row["ratio"] for row in at_25}
-left = [f"{name:42s}{fid / 49.838:5.2f}" for name, fid in sorted(theirs.items(), key=lambda one: one[1])]
-right = [f"{name:34s}{ratio:5.2f}" for name, ratio in sorted(ours.items(), key=lambda one: one[1])]
-for one, other in zip_longest(left, right, fillvalue=""):
-    print(f"{one}      {other}")
+for title, table in (("theirs", {name: fid / 49.838 for name, fid in theirs.items()}), ("ours", ours)):
+    print(title)
+    for name, ratio in sorted(table.items(), key=lambda one: one[1]):
+        print(f"  {name:44s}{ratio:6.2f}")
 
 # %% [markdown]
-# Digits of different networks do not compare (Section 7). What does: in both tables the best diffusion models are ahead of every GAN (though their `3xBlocks` are behind their DCGAN); smoothed labels and noised inputs made the DCGAN worse; two classes were better for the cats than one. Their conditional GAN was far behind everything, 4.65 floors; ours, mended in notebook 04, is level with the others. (For frogs they report 70.5 and 181.7, for cat faces 18.7, for whole cats 37.3, all at 1,000 pictures and without a floor. So we cannot say how far from perfect these are.)
+# *Look for:* the order. In both tables the best diffusion models are ahead of every GAN (though their `3xBlocks` are behind their DCGAN); smoothed labels and noised inputs made the DCGAN worse; two classes were better for the cats than one. Their conditional GAN was far behind everything, 4.65 floors; ours, mended in notebook 04, is level with the others. (For frogs they report 70.5 with diffusion and 181.7 with a GAN, for whole cats at 64 × 64 37.3, without a floor: we cannot say how far from perfect these are. And on those whole cats it was StyleGAN2, without a number, that *looked* better.)
 #
 # ## Take home
 #
 # - FD is the distance of the *Gaussians* with the means and covariances of two sets of features. Equal moments, FD 0.
 # - Real against real does not score 0. The bias depends on $n$, on the set and on the network; where there are fewer pictures than features, not even extrapolation helps. Compare at equal $n$, beside the floor, and take KID for few pictures.
 # - Halves give an error bar for drawing again. Training again moves more.
-# - No score sees everything: precision and density miss what is missing, KID misses repetition, recall falls for outliers, and all six praise a copy of the training set. Ask for `copying`.
+# - No score sees everything: precision and density miss what is missing, KID misses repetition, outliers deceive recall, and all six praise a copy of the training set. Ask for `copying`.
 # - Filter, format, arithmetic and feature network count as much as the model. Same for both sides, and say which.
 # - A table tells something if it has floors, errors and costs beside the scores.
 #
@@ -535,9 +544,9 @@ for one, other in zip_longest(left, right, fillvalue=""):
 #
 # <details><summary>Some answers</summary>
 #
-# 1. Nobody can tell: with 10,000 pictures the bias is five times as large, so the second would probably be lower at 50,000; but the bias differs from model to model, and there are resizing, network and reference to ask about.
-# 2. Try: the filter that makes the *reference* smaller, JPEG at the quality of the reference, and a choice among seeds. Section 6 says what each is worth.
-# 3. KID: its expectation does not depend on $n$. Or FD at always the same $n$, which orders checkpoints of one model well enough; neither tells whether it copies.
+# 1. Nobody can tell. Against the same reference, 10,000 pictures have five times the bias of 50,000, so the second would probably be lower there; but the bias differs from model to model, and there are resizing, network and reference to ask about.
+# 2. Try: the filter with which the reference was made smaller, JPEG at its quality, and a choice among seeds. Sections 4 and 6 say what each is worth.
+# 3. KID: its expectation does not depend on $n$. Or FD at always the same $n$, which usually orders checkpoints of one model well enough; neither tells whether it copies.
 # 4. One trained on such pictures, if there is any; then recall or coverage for rare diseases, `copying` for the patients' sake, and a physician, who looks.
 #
 # </details>
@@ -712,6 +721,7 @@ checks.ratio_to_floor(ratio_to_floor)
 # - M. J. Chong, D. Forsyth (2020). *Effectively unbiased FID and Inception Score and where to find them.* CVPR: Section 3.
 # - D. C. Dowson, B. V. Landau (1982). *The Fréchet distance between multivariate normal distributions.* Journal of Multivariate Analysis: Section 1.
 # - B. Efron (1979). *Bootstrap methods: another look at the jackknife.* Annals of Statistics; J. Shao, C. F. J. Wu (1989). *A general theory for jackknife variance estimation.* Annals of Statistics: Section 4.
+# - R. Geirhos et al. (2019). *ImageNet-trained CNNs are biased towards texture; increasing shape bias improves accuracy and robustness.* ICLR: Section 5.
 # - M. Heusel et al. (2017). *GANs trained by a two time-scale update rule converge to a local Nash equilibrium.* NeurIPS: FID.
 # - M. Bińkowski et al. (2018). *Demystifying MMD GANs.* ICLR: KID.
 # - T. Kynkäänniemi et al. (2019). *Improved precision and recall metric for assessing generative models.* NeurIPS; M. F. Naeem et al. (2020). *Reliable fidelity and diversity metrics for generative models.* ICML: Section 5.
