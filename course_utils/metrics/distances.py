@@ -134,9 +134,10 @@ def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[float, flo
 def copying(fake: Tensor, train: Tensor, test: Tensor) -> float:
     """Probability that a fake image lies nearer to the training set than a test image does: 0.5 is right, 1 copies.
 
-    Source: Meehan, Chaudhuri & Dasgupta 2020, section 3, without their cells and their z-score: the Mann-Whitney
-    statistic of the distances to the nearest training image; a tie counts half. A generator that draws from the true
-    distribution is as far from its training images as new ones are. fake (M, D), train (N, D), test (K, D), where test
+    Source: after Meehan, Chaudhuri & Dasgupta 2020, without their cells and z-score, and the other way round (there,
+    small means copied): the Mann-Whitney statistic of the distances to the nearest training image; a tie counts half. A
+    generator that draws from the true distribution is as far from its training images as new ones are. Being an
+    average, it can hide copies behind images that are far off. fake (M, D), train (N, D), test (K, D), where test
     does not occur in train. Raises ValueError as `kid`.
     """
     one, other = (nearest(x, train)[0][:, 0] for x in (fake, test))

@@ -13,9 +13,9 @@ RECTANGLES = 5
 def distort(images: Tensor, name: str, amount: float, generator: torch.Generator | None = None) -> Tensor:
     """Return images spoilt by `name`, one of DISTORTIONS, to a degree from 0 (as they were) to 1: same shape, [-1, 1].
 
-    Most of them are those of Heusel et al. 2017, figure 3. At 1: "noise" has standard deviation 0.5; "blur" one of a
-    16th of the side; "swirl" turns the middle by 3 radians; "rectangles" are five black squares, a quarter of the side
-    wide each; "jpeg" has quality 5 (from 95 near 0); "levels" are 4 for each colour, in place of 256.
+    Noise, blur, swirl and rectangles are those of Heusel et al. 2017, figure 3. At 1: "noise" has standard deviation
+    0.5; "blur" one of a 16th of the side; "swirl" turns the middle by 3 radians; "rectangles" are five black squares, a
+    quarter of the side wide each; "jpeg" has quality 5 (from 95 near 0); "levels" are 4 for each colour, not 256.
     images (N, 3, H, W), float in [-1, 1]. generator: of noise and of the places of rectangles, picture by picture.
     Raises ValueError for an unknown name, an amount outside of [0, 1] and images of another shape or type.
     """

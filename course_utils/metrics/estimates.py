@@ -46,9 +46,9 @@ def _subsets(x: Tensor, n: int, repeats: int, generator: torch.Generator | None)
 def extrapolated(n: Sequence[int] | Tensor, score: Sequence[float] | Tensor) -> tuple[float, float]:
     """Fit score = intercept + slope / n by least squares: (intercept, slope). The intercept is the score at infinite n.
 
-    Source: Chong & Forsyth 2020, section 3: the bias of FID falls as 1/n, with a slope that depends on the generator.
-    It is a straight line only where n is well above the number of features. n, score: (S,), with two different n at
-    least. Raises ValueError for other shapes, n < 2, values that are not finite, fewer than two different n.
+    Source: Chong & Forsyth 2020: the bias of FID falls as 1/n, with a slope that depends on the generator. As notebook
+    07 measures, that is a straight line only where n is well above the number of features. n, score: (S,), with two
+    different n at least. Raises ValueError for other shapes, n < 2, values that are not finite, fewer different n.
     """
     n, score = (torch.as_tensor(x, dtype=torch.float64) for x in (n, score))
     if n.ndim != 1 or n.shape != score.shape or not bool((n >= 2).all() and score.isfinite().all()):
@@ -65,7 +65,7 @@ def bootstrap(
 ) -> Tensor:
     """Return score(n of the n features, drawn with replacement), (repeats,) float64: its spread is an error bar.
 
-    Source: Efron 1979, section 2. Their mean is no estimate of anything here: a resample holds about 63% different
+    Source: Efron 1979. Their mean is no estimate of anything here: a resample holds about 63% different
     pictures, so a Fréchet distance comes out as if there were fewer. Take the standard deviation. It says what other
     pictures of the same generator would change, not what training again would. features (N, D).
     Raises ValueError for fewer than 2 repeats, and as `score` does.
