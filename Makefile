@@ -71,7 +71,7 @@ adversaries: $(VENV)/base.stamp  ## measure everything behind notebook 06 anew (
 styles: $(VENV)/base.stamp  ## measure everything behind notebook 10 anew (hours; needs the cat faces)
 	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.studies.styles
 
-evaluation: $(VENV)/base.stamp  ## measure everything behind notebook 07 anew (hours; needs CIFAR-10 and the cat faces)
+evaluation: $(VENV)/base.stamp  ## measure everything behind notebook 07 anew (an hour; needs CIFAR-10 and the cat faces)
 	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.studies.evaluation
 
 league: $(VENV)/base.stamp  ## score every shipped checkpoint anew: the league table of notebook 07 (hours; needs both, too)

@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from course_utils.data import images, named
 from course_utils.data.levels import from_bytes
 from course_utils.metrics import cache, features, protocol
+from course_utils.metrics import files as resizing
 
 
 class Source(NamedTuple):
@@ -75,19 +76,14 @@ def _side(file: Path) -> int:
 
 
 def _read(files: list[Path], size: int) -> Tensor:
-    return _floats([images._read(file, None, size, "crop") for file in files])
+    pixels = np.stack([images._read(file, None, size, "crop") for file in files])
+    return from_bytes(torch.from_numpy(pixels).permute(0, 3, 1, 2))
 
 
 def _resized(pixels: Tensor, size: int) -> Tensor:
     """Return levels (B, 3, S, S) as floats of size x size pixels, made as `images._read` makes those of a file."""
-    if pixels.shape[-1] == size:
-        return from_bytes(pixels)
-    pictures = (Image.fromarray(picture) for picture in pixels.permute(0, 2, 3, 1).numpy())
-    return _floats([np.asarray(ImageOps.fit(p, (size, size), Image.Resampling.LANCZOS)) for p in pictures])
-
-
-def _floats(pixels: list[np.ndarray]) -> Tensor:
-    return from_bytes(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2))
+    images = from_bytes(pixels)
+    return images if pixels.shape[-1] == size else resizing.resized(images, size, resizing.LANCZOS)
 
 
 def evaluate(

@@ -28,6 +28,25 @@ def median_ms():
     return measure
 
 
+@pytest.fixture
+def processor_ms():
+    """Milliseconds of one processor core that update(value) takes, the median over some values."""
+
+    def measure(update, values) -> float:
+        taken, threads = [], torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            for value in values:
+                began = time.process_time()  # not the clock on the wall: other programs may be running
+                update(value)
+                taken.append(1000 * (time.process_time() - began))
+        finally:
+            torch.set_num_threads(threads)
+        return statistics.median(taken)
+
+    return measure
+
+
 def pytest_terminal_summary(terminalreporter):
     seconds = defaultdict(float)
     for reports in terminalreporter.stats.values():

@@ -3,8 +3,6 @@
 import io
 import math
 import re
-import statistics
-import time
 
 import numpy as np
 import pytest
@@ -76,19 +74,6 @@ def same(pixels, image: torch.Tensor) -> bool:
 
 def text(explorer) -> str:
     return re.sub(r"<[^>]+>", " ", explorer.numbers.value)
-
-
-def median_ms(update, values) -> float:
-    taken, threads = [], torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for value in values:
-            began = time.process_time()  # not the clock on the wall: other programs may be running
-            update(value)
-            taken.append(1000 * (time.process_time() - began))
-    finally:
-        torch.set_num_threads(threads)
-    return statistics.median(taken)
 
 
 # --- principal directions ---
@@ -424,29 +409,29 @@ def test_every_control_has_a_name_and_every_image_an_alt_text(checkpoint, small)
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_explorers_of_the_notebooks_networks_answer_in_time(config, pictures):
+def test_explorers_of_the_notebooks_networks_answer_in_time(config, pictures, processor_ms):
     checkpoint = made(config)
     explorer = widgets.latent_explorer(checkpoint, pictures)
     first = explorer.sliders[0]
     taken = {
-        "a slider": median_ms(lambda value: setattr(first, "value", value), (-2, -1, 0.5, 1, 2)),
-        "another": median_ms(lambda k: setattr(explorer.sliders[k], "value", 1.5), (1, 2, 3, 4, 5)),
-        "picture": median_ms(lambda k: setattr(explorer.which, "value", k), (2, 3, 4, 5, 6)),
-        "seed": median_ms(lambda how: setattr(explorer.start, "value", how), explorer.start.options[::-1]),
-        "reset": median_ms(lambda _: explorer.reset.click(), (0,)),
+        "a slider": processor_ms(lambda value: setattr(first, "value", value), (-2, -1, 0.5, 1, 2)),
+        "another": processor_ms(lambda k: setattr(explorer.sliders[k], "value", 1.5), (1, 2, 3, 4, 5)),
+        "picture": processor_ms(lambda k: setattr(explorer.which, "value", k), (2, 3, 4, 5, 6)),
+        "seed": processor_ms(lambda how: setattr(explorer.start, "value", how), explorer.start.options[::-1]),
+        "reset": processor_ms(lambda _: explorer.reset.click(), (0,)),
     }
     explorer = widgets.interpolation_explorer(checkpoint, pictures)
     explorer.pixels.value = True
-    taken["way"] = median_ms(lambda k: setattr(explorer.slider, "index", k), (3, 9, 20, 30, 40))
-    taken["end"] = median_ms(lambda k: setattr(explorer.b, "value", k), (3, 4, 5))
+    taken["way"] = processor_ms(lambda k: setattr(explorer.slider, "index", k), (3, 9, 20, 30, 40))
+    taken["end"] = processor_ms(lambda k: setattr(explorer.b, "value", k), (3, 4, 5))
     print({name: f"{ms:.0f} ms" for name, ms in taken.items()})
     assert max(taken.values()) < LIMIT_MS, taken
 
 
-def test_stored_explorer_answers_in_time(pictures):
+def test_stored_explorer_answers_in_time(pictures, processor_ms):
     many = pictures.repeat(4, 1, 1, 1)
     stored = {k: {"samples": many.roll(k, 0), "reconstructed": many, "numbers": ""} for k in range(6)}
     explorer = widgets.stored_explorer(stored, "x")
-    taken = median_ms(lambda k: setattr(explorer.slider, "value", k), range(1, 6))
+    taken = processor_ms(lambda k: setattr(explorer.slider, "value", k), range(1, 6))
     print(f"{taken:.0f} ms")
     assert taken < LIMIT_MS

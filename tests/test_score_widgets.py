@@ -2,8 +2,6 @@
 
 import io
 import re
-import statistics
-import time
 
 import numpy as np
 import pytest
@@ -30,19 +28,6 @@ def shown(picture) -> np.ndarray:
 
 def text(explorer) -> str:
     return re.sub(r"<[^>]+>", " ", explorer.numbers.value)
-
-
-def median_ms(update, values) -> float:
-    taken, threads = [], torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for value in values:
-            began = time.process_time()  # not the clock on the wall: other programs may be running
-            update(value)
-            taken.append(1000 * (time.process_time() - began))
-    finally:
-        torch.set_num_threads(threads)
-    return statistics.median(taken)
 
 
 # --- the front ---
@@ -408,23 +393,23 @@ def test_every_control_has_a_name(pictures):
     assert first.budget.continuous_update and second.slider.continuous_update and third.amount.continuous_update
 
 
-def test_explorers_answer_in_time(pictures):
+def test_explorers_answer_in_time(pictures, processor_ms):
     rows = league() + [row(checkpoint=f"m{k}", seconds=0.001 * 1.1**k, fd=200 - 2 * k) for k in range(50)]
     explorer, taken = widgets.pareto_explorer(rows), {}
     for name in ("quality", "cost", "data"):
         control = getattr(explorer, name)
         values = [option[1] if isinstance(option, tuple) else option for option in control.options]
-        taken[name] = median_ms(
+        taken[name] = processor_ms(
             lambda value, control=control: setattr(control, "value", value), values[1:] + values[:1]
         )
-    taken["budget"] = median_ms(lambda k: setattr(explorer.budget, "index", k), (3, 9, 20, 30, 40))
+    taken["budget"] = processor_ms(lambda k: setattr(explorer.budget, "index", k), (3, 9, 20, 30, 40))
     explorer = widgets.bias_explorer(curves(), DIM)
-    taken["scale"] = median_ms(lambda value: setattr(explorer.scale, "value", value), ("1 / n", "n", "1 / n"))
-    taken["n"] = median_ms(lambda k: setattr(explorer.slider, "index", k), (1, 2, 3, 4, 5))  # its axes follow
-    taken["curve"] = median_ms(lambda k: setattr(explorer.curve, "index", k), (1, 0, 1))
+    taken["scale"] = processor_ms(lambda value: setattr(explorer.scale, "value", value), ("1 / n", "n", "1 / n"))
+    taken["n"] = processor_ms(lambda k: setattr(explorer.slider, "index", k), (1, 2, 3, 4, 5))  # its axes follow
+    taken["curve"] = processor_ms(lambda k: setattr(explorer.curve, "index", k), (1, 0, 1))
     explorer = widgets.distortion_explorer(pictures.repeat(2, 1, 1, 1), measured())
-    taken["distortion"] = median_ms(lambda k: setattr(explorer.distortion, "index", k), (1, 2, 3, 4, 5))
+    taken["distortion"] = processor_ms(lambda k: setattr(explorer.distortion, "index", k), (1, 2, 3, 4, 5))
     explorer.distortion.value = "swirl"
-    taken["amount"] = median_ms(lambda value: setattr(explorer.amount, "value", value), (0.1, 0.3, 0.7, 0.9, 1))
+    taken["amount"] = processor_ms(lambda value: setattr(explorer.amount, "value", value), (0.1, 0.3, 0.7, 0.9, 1))
     print({name: f"{ms:.0f} ms" for name, ms in taken.items()})
     assert max(taken.values()) < LIMIT_MS, taken

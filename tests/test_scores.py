@@ -189,7 +189,7 @@ def test_ways_of_resizing_keep_pictures_alike(way):
 def test_pillow_resizes_and_levels_are_counted():
     picture = Image.fromarray(to_bytes(PICTURES[0]).permute(1, 2, 0).numpy())
     want = np.asarray(picture.resize((16, 16), Image.Resampling.BOX))
-    found = to_bytes(files.smaller(PICTURES, 16, Image.Resampling.BOX))[0].permute(1, 2, 0).numpy()
+    found = to_bytes(files.resized(PICTURES, 16, Image.Resampling.BOX))[0].permute(1, 2, 0).numpy()
     assert np.array_equal(found, want)
     assert len(files.quantised(PICTURES, 8).unique()) <= 8
     assert float((files.compressed(PICTURES, 100) - PICTURES).abs().mean()) < 0.1

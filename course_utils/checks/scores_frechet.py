@@ -17,18 +17,19 @@ def _cross(a: Tensor, b: Tensor) -> Tensor:
     return torch.linalg.eigvalsh(root @ b @ root).clamp(min=0).sqrt().sum()
 
 
-def _distance(cross=_cross, mean=_squared, factor=2):
-    """Return a frechet from the trace of the root of the product, the term of the means and the factor of the trace."""
-    return lambda mu_a, a, mu_b, b: mean(mu_a - mu_b) + (a.trace() + b.trace() - factor * cross(a, b)).clamp(min=0)
-
-
-def _unclamped(cross, mean=_squared, factor=2):
-    return lambda mu_a, a, mu_b, b: mean(mu_a - mu_b) + a.trace() + b.trace() - factor * cross(a, b)
-
-
 def _apart(spreads, mean=_squared):
     """Return a frechet whose second term is spreads(C_a, C_b)."""
     return lambda mu_a, a, mu_b, b: mean(mu_a - mu_b) + spreads(a, b)
+
+
+def _unclamped(cross, factor=2):
+    """Return a frechet from the trace of the root of the product, and the factor before it."""
+    return _apart(lambda a, b: a.trace() + b.trace() - factor * cross(a, b))
+
+
+def _distance(cross=_cross, mean=_squared):
+    """Return such a frechet whose second term is never negative."""
+    return _apart(lambda a, b: (a.trace() + b.trace() - 2 * cross(a, b)).clamp(min=0), mean)
 
 
 def _matrix(a: Tensor, b: Tensor) -> Tensor:

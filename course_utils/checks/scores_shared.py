@@ -1,12 +1,12 @@
 """What the exercises of notebook 07 share: answers that are one number, and inputs like the features of pictures."""
 
-import functools
 import numbers
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from course_utils.checks.answers import one_number
 from course_utils.checks.engine import Exercise, Outcome
 
 
@@ -16,7 +16,7 @@ class Number(Exercise):
     number = True
 
     def judge(self, function: Callable) -> Exception | None:
-        return super().judge(_in_double(function))
+        return super().judge(one_number(function, torch.float64))
 
     def fault(self, got: Outcome, expected: Tensor) -> str | None:
         """Say what is wrong with one outcome; the engine's own words would ask for a tensor."""
@@ -39,18 +39,6 @@ def _is_complex(value: object) -> bool:
     if isinstance(value, Tensor):
         return value.is_complex() and not value.ndim
     return isinstance(value, numbers.Complex) and not isinstance(value, numbers.Real)
-
-
-def _in_double(function: Callable) -> Callable:
-    @functools.wraps(function)
-    def answer(*args):
-        value = function(*args)
-        if isinstance(value, numbers.Real) and not isinstance(value, bool):
-            return torch.tensor(float(value), dtype=torch.float64)
-        is_float32 = isinstance(value, Tensor) and not value.ndim and value.dtype == torch.float32
-        return value.double() if is_float32 else value
-
-    return answer
 
 
 def normal(generator: torch.Generator, *shape: int) -> Tensor:

@@ -1,12 +1,12 @@
 """Exercises whose functions change what they are handed, networks above all: what a call leaves behind counts, too."""
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from course_utils.checks.answers import one_number
 from course_utils.checks.engine import (
     Case,
     CheckFailed,
@@ -37,7 +37,7 @@ class Stateful(Exercise):
 
     def judge(self, function: Callable) -> Exception | None:
         """Return what is wrong with `function`, or None; the caller isolates the random state."""
-        failure = super().judge(_tensor_for_float(function) if self.number else function)
+        failure = super().judge(one_number(function, torch.float32) if self.number else function)
         if failure or torch.is_grad_enabled():
             return failure
         return CheckFailed(
@@ -86,12 +86,3 @@ class Stateful(Exercise):
         """Return whether the answer of a mistake returns and leaves the same on this case."""
         theirs = outcome(answer, case)
         return same(got, theirs, self.tolerance) and self.agree(left, self.traces(theirs), names)
-
-
-def _tensor_for_float(function: Callable) -> Callable:
-    @functools.wraps(function)
-    def answer(*args):
-        value = function(*args)
-        return torch.tensor(float(value)) if isinstance(value, float) else value
-
-    return answer

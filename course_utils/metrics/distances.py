@@ -9,6 +9,9 @@ from torch import Tensor
 
 from course_utils.metrics.features import Statistics, check, compatible
 
+# LAPACK's evr: torch's divide and conquer can fail to converge where C is far from full rank, as with few images
+_DRIVER = "evr"
+
 
 def frechet_distance(a: Statistics | Tensor, b: Statistics | Tensor) -> float:
     """Squared 2-Wasserstein distance of the Gaussians with the means and covariances of two sets of features.
@@ -28,10 +31,6 @@ def frechet_distance(a: Statistics | Tensor, b: Statistics | Tensor) -> float:
     inner = factor @ b.covariance @ factor.T if half is None else half @ half.T
     cross = torch.from_numpy(scipy.linalg.eigvalsh(inner.numpy(), driver=_DRIVER)).clamp(min=0).sqrt().sum()
     return max(0.0, float((a.mean - b.mean).square().sum() + a.trace + b.trace - 2 * cross))
-
-
-# LAPACK's evr: torch's divide and conquer can fail to converge where C is far from full rank, as with few images
-_DRIVER = "evr"
 
 
 class _Gaussian(NamedTuple):  # either the covariance (D, D) is there, or its factor (N, D): factor^T factor

@@ -53,10 +53,8 @@ def _rectangles(images: Tensor, amount: float, generator: torch.Generator | None
     side = amount * width / 4
     corner = torch.rand(2, len(images), RECTANGLES, 1, generator=generator)
     top, left = corner[0] * (height - side), corner[1] * (width - side)
-    rows, columns = (torch.arange(size) + 0.5 for size in (height, width))
-    inside = ((rows > top) & (rows < top + side))[..., None] & ((columns > left) & (columns < left + side))[
-        ..., None, :
-    ]
+    y, x = (torch.arange(size) + 0.5 for size in (height, width))
+    inside = ((y > top) & (y < top + side))[..., None] & ((x > left) & (x < left + side))[..., None, :]
     return images.masked_fill(inside.any(1, keepdim=True).to(images.device), -1.0)
 
 

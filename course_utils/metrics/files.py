@@ -15,7 +15,7 @@ from course_utils.data.levels import from_bytes, to_bytes
 LANCZOS = Image.Resampling.LANCZOS
 
 
-def smaller(images: Tensor, size: int, filter: Image.Resampling) -> Tensor:
+def resized(images: Tensor, size: int, filter: Image.Resampling) -> Tensor:
     """Return images (N, 3, H, W) resized to (N, 3, size, size) by Pillow, whose filters always antialias."""
     levels = to_bytes(images).permute(0, 2, 3, 1).cpu().numpy()
     return _stacked([Image.fromarray(image).resize((size, size), filter) for image in levels]).to(images)
@@ -45,7 +45,7 @@ def _stacked(pictures: list[Image.Image]) -> Tensor:
 
 
 def _pillow(filter: Image.Resampling) -> Callable[[Tensor, int], Tensor]:
-    return lambda images, size: smaller(images, size, filter)
+    return lambda images, size: resized(images, size, filter)
 
 
 def _torch(mode: str, antialias: bool) -> Callable[[Tensor, int], Tensor]:
@@ -53,7 +53,7 @@ def _torch(mode: str, antialias: bool) -> Callable[[Tensor, int], Tensor]:
 
 
 def _then(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor, int], Tensor]:
-    return lambda images, size: change(smaller(images, size, LANCZOS))
+    return lambda images, size: change(resized(images, size, LANCZOS))
 
 
 WAYS: dict[str, Callable[[Tensor, int], Tensor]] = {

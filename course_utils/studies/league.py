@@ -11,9 +11,8 @@ seconds"), since a machine's speed wanders: leave it alone meanwhile.
 import csv
 import statistics
 import sys
-import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,15 +102,14 @@ def _reconstructs(card: dict[str, Any]) -> bool:
 
 def jobs(device: str = "cpu") -> dict[str, store.Job]:
     """Return the rows to compute, on `device`."""
-    networks = cache(lambda: _networks(device))
-    references = cache(_References)
+    networks, reference = cache(partial(_networks, device)), cache(_reference)
     cards = checkpoints.names()
     specs = {
         label: {"sha256": cards[entry.checkpoint]["sha256"], "part": entry.part, "how": entry.how}
         for label, entry in entries().items()
     }
     rows = {
-        label: store.Job(specs[label] | {"largest": LARGEST}, partial(_row, entry, device, networks, references))
+        label: store.Job(specs[label] | {"largest": LARGEST}, partial(_row, entry, device, networks, reference))
         for label, entry in entries().items()
     }
     timing = {"of": specs, "pictures": TIMED, "rounds": ROUNDS}
@@ -127,21 +125,16 @@ def _networks(device: str) -> list[Network]:
         return found
 
 
-class _References:
-    """Test pictures as features, and what training pictures score against them, by set and network."""
-
-    def __init__(self) -> None:
-        self.of = cache(self._of)
-
-    def _of(self, data: str, size: int, network: Network) -> tuple[str, Tensor, dict[str, Any]]:
-        test = named_set(f"{data}:test", size=size)
-        n = min(len(test), LARGEST)
-        features = metrics.features.extract(test[:n][0], network)
-        floor = metrics.real_floor(named_set(f"{data}:train", size=size), features, n, network)
-        return test.name.removesuffix(", test"), features, floor
+def _reference(data: str, size: int, network: Network) -> tuple[str, Tensor, dict[str, Any]]:
+    """Return the name of a set, its test pictures as features, and what training pictures score against them."""
+    test = named_set(f"{data}:test", size=size)
+    n = min(len(test), LARGEST)
+    features = metrics.features.extract(test[:n][0], network)
+    floor = metrics.real_floor(named_set(f"{data}:train", size=size), features, n, network)
+    return test.name.removesuffix(", test"), features, floor
 
 
-def _row(entry: Entry, device: str, networks, references) -> store.Found:
+def _row(entry: Entry, device: str, networks: Callable, reference: Callable) -> store.Found:
     """Draw and score the pictures of an entry; the facts are a row of the table."""
     checkpoint = checkpoints.load(entry.checkpoint, device)
     settings = checkpoint.card["settings"]
@@ -149,12 +142,12 @@ def _row(entry: Entry, device: str, networks, references) -> store.Found:
     if entry.part:
         data = f"{data.partition(':')[0]}:{entry.part}"
     first, *others = networks()
-    title, reference, floor = references().of(data, size, first)
-    n = len(reference)
+    title, real, floor = reference(data, size, first)
+    n = len(real)
     pictures = _pictures(checkpoint, entry, n)
     fd, scores = {}, {}
     for network in (first, *others):
-        _, real, least = references().of(data, size, network)
+        _, real, least = reference(data, size, network)
         features = metrics.features.extract(pictures, network)
         scores[network] = metrics.score(features, real, network)
         random = torch.Generator().manual_seed(0)
@@ -192,7 +185,7 @@ def kind(checkpoint: Checkpoint) -> str:
 
 def _seconds(device: str) -> store.Found:
     """Time all entries in turns; the facts hold the seconds a picture takes, by label."""
-    clock = time.process_time if torch.device(device).type == "cpu" else time.perf_counter
+    clock = store.clock(device)
     taken: dict[str, list[float]] = {label: [] for label in entries()}
     for _ in range(ROUNDS):
         for label, entry in entries().items():
@@ -208,13 +201,11 @@ def _pictures(checkpoint: Checkpoint, entry: Entry, n: int) -> Tensor:
     if entry.how.get("sampler") == RECONSTRUCTION:
         # not of the test part: a perfect copy of the reference would score 0, far below any floor
         return latents.reconstruct(checkpoint.model, named_set(settings["data"], size=settings["size"])[:n][0])
-    known = checkpoint.card.get("classes", [])
-    y = torch.full((n,), known.index(entry.part)) if entry.part else sample.labels(checkpoint, None, n)
+    y = sample.labels(checkpoint, entry.part or None, n)
     options = {**metrics.protocol.sampling(checkpoint.schedule), **entry.how}
     if options.get("sampler") in ("ddim", "ddpm"):
         del options["spacing"]  # of DPM-Solver++ alone
-    with torch.inference_mode():
-        return sample.images(checkpoint.model, checkpoint.schedule, n, y=y, **options).clone()
+    return sample.images(checkpoint.model, checkpoint.schedule, n, y=y, **options)
 
 
 def _minutes(name: str) -> float:
@@ -254,12 +245,17 @@ def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     beside.replace(path)
 
 
-def brief(row: dict[str, Any]) -> str:
+def asked(row: Mapping[str, Any]) -> str:
+    """Return the checkpoint of a row, and the class that it was asked for, such as "catfrog32 (cat)"."""
+    return f"{row['checkpoint']} ({row['part']})" if row["part"] else str(row["checkpoint"])
+
+
+def brief(row: Mapping[str, Any]) -> str:
     """Return a short name of a row, such as "cats32-cosine, ddim 25"."""
     sampler, *eta = row["sampler"].replace("dpm_solver_pp", "dpm++").split(", ")
     how = [f"{sampler} {row['steps']}", *eta] if row["steps"] else []
     more = [f"guidance {row['guidance']:g}"] if row["guidance"] else []
-    return ", ".join([row["checkpoint"] + (f" ({row['part']})" if row["part"] else ""), *how, *more])
+    return ", ".join([asked(row), *how, *more])
 
 
 def figure(rows: Sequence[dict[str, Any]], sets: Sequence[str]) -> Figure:

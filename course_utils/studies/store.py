@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from course_utils import checkpoints
@@ -20,6 +21,11 @@ class Job(NamedTuple):
 
     spec: dict[str, Any]
     work: Callable[[], Found]
+
+
+def clock(device: torch.device | str) -> Callable[[], float]:
+    """Return a clock in seconds: of this process on the CPU, whatever else it does meanwhile, else that on the wall."""
+    return time.process_time if torch.device(device).type == "cpu" else time.perf_counter
 
 
 def complete(path: Path, jobs: dict[str, Job], only: Sequence[str] = ("",), stale: bool = False) -> list[str]:

@@ -6,7 +6,6 @@ The races and the truncation need the cat faces in COURSE_DATA; hours on one cor
 core, whatever else it does meanwhile; on another device they are those of a clock.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -157,7 +156,7 @@ def race(recipe: BaseRecipe, tools: Callable[[str, int], Tools]) -> store.Found:
     network, _, _, reference = tools(recipe.data, recipe.size)
     model, ema, schedule = recipe.build(network.device)
     looks = [MINUTES * (k / LOOKS) ** 2 for k in range(1, LOOKS + 1)]
-    curve, film, clock = [], [], _clock(network.device)
+    curve, film, clock = [], [], store.clock(network.device)
 
     for record, minutes in timed(recipe.fit(model, ema, recipe.images(), schedule), network.device):  # noqa: B007
         if minutes < looks[len(curve)]:
@@ -193,16 +192,12 @@ def truncation(model: StyleGenerator, tools: Callable[[str, int], Tools]) -> sto
 
 def timed(records: Iterable[Any], device: torch.device) -> Iterator[tuple[Any, float]]:
     """Yield each record with the minutes that the records have taken so far, without what happens between them."""
-    clock = _clock(device)
+    clock = store.clock(device)
     minutes, began = 0.0, clock()
     for record in records:
         minutes += (clock() - began) / 60
         yield record, minutes
         began = clock()
-
-
-def _clock(device: torch.device) -> Callable[[], float]:
-    return time.process_time if device.type == "cpu" else time.perf_counter
 
 
 if __name__ == "__main__":

@@ -9,14 +9,13 @@ from course_utils import latents, sample, viz
 from course_utils.checkpoints import Checkpoint
 from course_utils.models.dcgan import Discriminator, Generator
 from course_utils.models.layers import check_images
-from course_utils.widgets.images import INCHES, WIDE, tiles, told
+from course_utils.widgets.images import INCHES, WIDE, WRAP, tiles, told
 from course_utils.widgets.picture import WIDTH, Picture
 from course_utils.widgets.pixels import Pixels, beside, titled
 
 STOPS = 6  # random z on a walk, which ends where it began
 STEPS = 20  # between two of them
 REAL, GENERATED = "real", "generated"
-_WRAP = ui.Layout(flex_flow="row wrap", grid_gap="0 20px")
 
 
 class WalkExplorer(ui.VBox):
@@ -48,7 +47,7 @@ class WalkExplorer(ui.VBox):
         ui.jslink((self.play, "value"), (self.slider, "index"))
         self.numbers = ui.HTML().add_class("dtc-numbers")
         self.picture, self.stops = Pixels(WIDTH // 3), Pixels(WIDTH // 2)
-        first = ui.HBox([self.seed, self.how, self.length, *([self.label] if names else [])], layout=_WRAP)
+        first = ui.HBox([self.seed, self.how, self.length, *([self.label] if names else [])], layout=WRAP)
         second = ui.HBox([self.play, self.slider], layout=ui.Layout(grid_gap="0 8px"))
         large = beside(titled("here", self.picture), titled(f"the stops, 0 to {STOPS - 1}", self.stops), gap=20)
         super().__init__([first, second, large, self.numbers])
@@ -134,8 +133,8 @@ class ScoreExplorer(ui.VBox):
         third = (WIDTH - 40) // 4
         self.plain, self.picture = Pixels(third), Pixels(third)
         self.histogram = self._figure(WIDTH - 2 * third - 40)
-        first = ui.HBox([self.source, self.which, self.reset], layout=_WRAP)
-        second = ui.HBox(list(self.changes.values()), layout=_WRAP)
+        first = ui.HBox([self.source, self.which, self.reset], layout=WRAP)
+        second = ui.HBox(list(self.changes.values()), layout=WRAP)
         parts = (titled("as it is", self.plain), titled("changed", self.picture), self.histogram)
         super().__init__([first, second, beside(*parts, gap=20), self.numbers])
         self.add_class("dtc-explorer")

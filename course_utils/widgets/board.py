@@ -10,7 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.text import Text
 
 from course_utils import viz
-from course_utils.studies.league import KINDS
+from course_utils.studies.league import KINDS, asked
 from course_utils.widgets.charts import GRID, Chart, minus, place, shades, three
 from course_utils.widgets.images import INCHES
 
@@ -59,14 +59,9 @@ def steps_text(row: Mapping[str, Any]) -> str:
     return f"{row['steps']} step{'s' * (row['steps'] != 1)}" if row["steps"] else ""
 
 
-def model_text(row: Mapping[str, Any]) -> str:
-    """Write the checkpoint of a row, and the class that it was asked for."""
-    return f"{row['checkpoint']} ({row['part']})" if row["part"] else str(row["checkpoint"])
-
-
 def row_text(row: Mapping[str, Any]) -> str:
     """Return the short name of a row."""
-    return ", ".join(filter(None, (model_text(row), steps_text(row))))
+    return ", ".join(filter(None, (asked(row), steps_text(row))))
 
 
 def score_text(row: Mapping[str, Any], key: str) -> str:
@@ -163,7 +158,7 @@ class Board:
         which = [k for k, on in enumerate(front) if on]
         texts, before = [], None
         for k in which:  # points of one model are neighbours on the front: its name stands at the first
-            model = model_text(rows[k])
+            model = asked(rows[k])
             texts.append(steps_text(rows[k]) if model == before and rows[k]["steps"] else row_text(rows[k]))
             before = model
         pixels, renderer = self._ax.transData.transform, self.picture.renderer

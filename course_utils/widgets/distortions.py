@@ -24,7 +24,6 @@ SHARES = {  # score: colour and line style
 SCORES = ("fd", "kid", *SHARES)
 MOST = 32  # pictures: more take too long to spoil
 _GAP = 16
-_WRAP = ui.Layout(flex_flow="row wrap", grid_gap="0 20px")
 
 
 def _measured(found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, np.ndarray]]:

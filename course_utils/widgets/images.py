@@ -24,6 +24,7 @@ SAMPLERS = {"DDIM": "ddim", "DPM-Solver++": "dpm_solver_pp"}
 PREVIEW_S = 0.4  # seconds between two pictures while a sampler runs
 _FULL = ui.Layout(width="100%")
 WIDE = {"description_width": "initial"}
+WRAP = ui.Layout(flex_flow="row wrap", grid_gap="0 20px")  # controls side by side, as many as fit
 INCHES = WIDTH / 100
 
 

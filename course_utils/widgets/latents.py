@@ -8,7 +8,7 @@ from course_utils import latents, sample, viz
 from course_utils.checkpoints import Checkpoint
 from course_utils.models.layers import check_images
 from course_utils.models.vae import VAE
-from course_utils.widgets.images import WIDE, tiles, told
+from course_utils.widgets.images import WIDE, WRAP, tiles, told
 from course_utils.widgets.picture import WIDTH
 from course_utils.widgets.pixels import Pixels, beside, titled
 
@@ -18,7 +18,6 @@ STRIP = tuple(range(-REACH, REACH + 1))
 STEPS = 40  # of the way from A to B
 _GAP, _LINE = 10, 34  # CSS pixels: between images, height of a title
 _THIRD = (WIDTH - 2 * _GAP) // 3
-_WRAP = ui.Layout(flex_flow="row wrap", grid_gap="0 20px")
 
 
 def _checked(checkpoint: Checkpoint, images: Tensor) -> Tensor:
@@ -79,7 +78,7 @@ class LatentExplorer(ui.VBox):
         self.picture, self.unmoved, self.original = (Pixels(_THIRD) for _ in range(3))
         self.strip, self._scale = Pixels(), ui.HTML(layout=ui.Layout(width="100%", margin="0"))
         self._itself = titled("the picture itself", self.original)
-        first = ui.HBox([self.start, self.which, self.seed, self.reset], layout=_WRAP)
+        first = ui.HBox([self.start, self.which, self.seed, self.reset], layout=WRAP)
         second = ui.HBox(self.sliders, layout=ui.Layout(flex_flow="row wrap", grid_gap="0 10px"))
         large = beside(titled("moved", self.picture), titled("where it starts", self.unmoved), self._itself, gap=_GAP)
         super().__init__([first, second, large, self.numbers, self.strip, self._scale])
@@ -199,7 +198,7 @@ class InterpolationExplorer(ui.VBox):
         self.ends = (Pixels(small), Pixels(small))
         self.picture, self.mixed = Pixels(2 * small + _LINE), Pixels(2 * small + _LINE)
         self._fade = titled("pixels of A and B, mixed", self.mixed)
-        first = ui.HBox([self.a, self.b, self.how, self.pixels], layout=_WRAP)
+        first = ui.HBox([self.a, self.b, self.how, self.pixels], layout=WRAP)
         second = ui.HBox([self.play, self.slider], layout=ui.Layout(grid_gap="0 8px"))
         ends = ui.VBox([titled(name, end) for name, end in zip("AB", self.ends, strict=True)])
         large = beside(ends, titled("decoded from the z between", self.picture), self._fade, gap=_GAP)

@@ -10,11 +10,10 @@ import ipywidgets as ui
 from course_utils.studies.league import KINDS
 from course_utils.studies.pareto import pareto_front
 from course_utils.widgets.board import COSTS, QUALITIES, Board, cost_text, legend, row_text, score_text
-from course_utils.widgets.images import WIDE, told
+from course_utils.widgets.images import WIDE, WRAP, told
 
 NEEDED = ("checkpoint", "part", "kind", "data", "sampler", "steps", "n", *QUALITIES, "fd_se", "kid_se", "floor", *COSTS)
 LONGER = {"seconds": " a picture", "evaluations": " × network", "parameters": " parameters", "minutes": " of training"}
-_WRAP = ui.Layout(flex_flow="row wrap", grid_gap="0 20px")
 
 
 def _checked(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -56,7 +55,7 @@ class ParetoExplorer(ui.VBox):
         self.legend, self.numbers = (ui.HTML().add_class("dtc-numbers") for _ in range(2))
         self._board = Board()
         self.picture = self._board.picture
-        first = ui.HBox([self.data, self.quality, self.cost], layout=_WRAP)
+        first = ui.HBox([self.data, self.quality, self.cost], layout=WRAP)
         super().__init__([first, self.budget, self.legend, self.picture, self.numbers])
         self.add_class("dtc-explorer")
         for control in (self.data, self.quality, self.cost):

@@ -13,13 +13,12 @@ from matplotlib.text import Annotation
 from course_utils import viz
 from course_utils.metrics.estimates import extrapolated
 from course_utils.widgets.charts import GRID, Chart, minus, shades
-from course_utils.widgets.images import INCHES, WIDE, told
+from course_utils.widgets.images import INCHES, WIDE, WRAP, told
 
 PLAIN, INVERSE = "n", "1 / n"
 REACH = 4  # a line is fitted through the sizes from n / REACH to n
 PAPER = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1.5}  # behind a text
 MARKERS = (("o", "●"), ("s", "■"), ("^", "▲"), ("D", "◆"), ("v", "▼"))
-_WRAP = ui.Layout(flex_flow="row wrap", grid_gap="0 20px")
 
 
 def fitted(n: Sequence[int], k: int) -> list[int]:
@@ -73,7 +72,7 @@ class BiasExplorer(ui.VBox):
         self._ax.tick_params(labelsize=12)
         self._ax.grid(**GRID)
         self.picture = Chart(figure)
-        first = ui.HBox([self.curve, self.scale], layout=_WRAP)
+        first = ui.HBox([self.curve, self.scale], layout=WRAP)
         super().__init__([first, self.slider, self.legend, self.picture, self.numbers])
         self.add_class("dtc-explorer")
         for control in (self.curve, self.scale):

@@ -10,7 +10,7 @@ from course_utils import sample, styles, viz
 from course_utils.checkpoints import Checkpoint
 from course_utils.models.layers import check_images
 from course_utils.models.stylegan2 import StyleGenerator
-from course_utils.widgets.images import INCHES, PREVIEW_S, WIDE, Drawer, tiles, told
+from course_utils.widgets.images import INCHES, PREVIEW_S, WIDE, WRAP, Drawer, tiles, told
 from course_utils.widgets.picture import WIDTH, Picture
 from course_utils.widgets.pixels import Pixels, beside, titled
 
@@ -19,7 +19,6 @@ SHOWN = 8  # pictures of the truncation explorer
 STEPS = 60  # of a projection: a few seconds
 STRIP = (-0.5, 0.0, 0.5, 1.0)  # psi of a projected picture
 _GAP = 10
-_WRAP = ui.Layout(flex_flow="row wrap", grid_gap="0 20px")
 _NARROW = ui.Layout(width="150px")
 
 
@@ -71,7 +70,7 @@ class MixingExplorer(ui.VBox):
         self.numbers = ui.HTML().add_class("dtc-numbers")
         third = (WIDTH - 2 * _GAP) // 3
         self.ends, self.picture, self.strip = (Pixels(third), Pixels(third)), Pixels(third), Pixels()
-        first = ui.HBox([self.a, self.b, self.psi], layout=_WRAP)
+        first = ui.HBox([self.a, self.b, self.psi], layout=WRAP)
         large = beside(
             titled("A, the coarse styles", self.ends[0]),
             titled("mixed", self.picture),
@@ -127,7 +126,7 @@ class TruncationExplorer(ui.VBox):
         self.numbers = ui.HTML().add_class("dtc-numbers")
         quarter = (WIDTH - _GAP) // 4
         self.mean, self.pictures = Pixels(quarter), Pixels(WIDTH - _GAP - quarter)
-        first = ui.HBox([self.seed, self.psi], layout=_WRAP)
+        first = ui.HBox([self.seed, self.psi], layout=WRAP)
         self.mean.show(_drawn(self._model, self._model.w_mean[None])[0], "The picture of the mean of all w.")
         large = beside(
             titled("the mean of w", self.mean), titled(f"{SHOWN} pictures, truncated", self.pictures), gap=_GAP
@@ -187,7 +186,7 @@ class ProjectionExplorer(Drawer):
         third = (WIDTH - 2 * _GAP) // 3
         self.target, self.picture, self.strip = Pixels(third), Pixels(third), Pixels()
         self.curve = self._figure(third)
-        first = ui.HBox([self.which, self.space, self.button], layout=_WRAP)
+        first = ui.HBox([self.which, self.space, self.button], layout=WRAP)
         large = beside(titled("to be found", self.target), titled("found", self.picture), self.curve, gap=_GAP)
         self._below = titled("the found w, truncated: ψ = " + ", ".join(map(_number, STRIP)), self.strip)
         super().__init__([first, self.slider, large, self.numbers, self._below])

@@ -179,10 +179,10 @@ for k, values in zip(sizes, live, strict=True):
 
 # %%
 found = study.load()
-curves = {
-    name: dict(n=facts["n"], **tensors)
-    for name, (tensors, facts) in ((name, found[f"curve, {name}"]) for name in study.SETS)
-}
+curves = {}
+for name in study.SETS:
+    tensors, facts = found[f"curve, {name}"]
+    curves[name] = tensors | {"n": facts["n"]}
 print(f"{'FD of real against real, n =':32s}" + "".join(f"{k:>9,}" for k in study.SIZES))
 for name, curve in curves.items():
     means = [f"{values.mean():9.2f}" for values in curve["fd"]]
@@ -262,7 +262,7 @@ for name, curve in curves.items():
     for low, high in ((100, 1000), (2000, 10_000)):
         chosen = (k >= low) & (k <= high)
         if chosen.sum() > 1:
-            intercept, slope = estimates.extrapolated(k[chosen], fd[chosen])
+            intercept, _ = estimates.extrapolated(k[chosen], fd[chosen])
             print(f"{name:24s} from n = {k[chosen].tolist()}: {intercept:6.2f} at infinite n")
 
 # %% [markdown]
@@ -271,7 +271,7 @@ for name, curve in curves.items():
 # Move $n$, and change to $1/n$:
 
 # %%
-widgets.bias_explorer({name: {"n": curve["n"], "fd": curve["fd"]} for name, curve in curves.items()}, network.dim)
+widgets.bias_explorer(curves, network.dim)
 
 # %% [markdown]
 # ## 4 · Error bars
@@ -445,7 +445,7 @@ for name, way in ways.items():
 # **Predict:** will the order of the models stay without training?
 
 # %%
-tensors, facts = found["networks, CIFAR-10 cats"]
+tensors, facts = found[f"networks, {study.CATS}"]
 short = [name.replace(" (cat)", "").replace("-cats32", "").replace("32-cosine", "32") for name in facts["models"]]
 print(f"{'FD / floor, and rank':26s}" + "".join(f"{name:>17s}" for name in short))
 for space, fd in zip(facts["spaces"], tensors["fd"], strict=True):
@@ -490,7 +490,7 @@ viz.show(
 # %% [markdown]
 # *Look for:*
 #
-# - **Nothing reaches the floor.** The best are 1.77 floors away on CIFAR-10 cats, 2.57 on faces, and 3.59 on drawn cats, whose floor is low because they are all alike.
+# - **Nothing reaches the floor.** The best are 1.77 floors away on CIFAR-10 cats, 2.57 on faces, and 3.59 on drawn cats, whose floor is low.
 # - **More steps are not better.** On faces DDIM goes from 82 with 10 steps to 96 with 50, far beyond the error bars; on cats from 61 to 62. More steps follow the *network's* distribution more exactly, and nobody said that this is the data's. Recall orders the rows of `faces64` another way: it is highest with DPM-Solver++ at 25 steps.
 # - **FD and KID disagree.** `stylegan2-faces64` has the lowest KID of all on faces (0.082) and only the eighth FD.
 # - **Two classes or one?** `catfrog32` draws better cats (54.9) than `cats32-cosine` (59.9), as two classes did for the sources. It also had 149 minutes instead of 60, so this table does not say why.
