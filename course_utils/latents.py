@@ -102,17 +102,31 @@ def blend(a: Tensor, b: Tensor, shares: Sequence[float] | Tensor, how: str = "li
     only sqrt(d / 2), where the decoder has hardly been trained; the arc keeps the length. Nearly parallel or opposite
     vectors, and zero, take the line. Raises ValueError for another `how` and for shapes that differ.
     """
+    t = torch.as_tensor(shares, dtype=torch.float64)
+    if a.shape != b.shape:
+        raise ValueError(f"a and b must have one shape, got {tuple(a.shape)} and {tuple(b.shape)}")
+    return between(*(x.expand(len(t), *x.shape) for x in (a, b)), t, how)
+
+
+def between(a: Tensor, b: Tensor, shares: Tensor, how: str = "linear") -> Tensor:
+    """Return what lies between a and b, each (B, ...), example by example, at shares (B,) of b; see `blend`.
+
+    Each example has an angle of its own. Raises ValueError as `blend`.
+    """
     if how not in HOW:
         raise ValueError(f"unknown interpolation {how!r}: choose one of {', '.join(HOW)}")
     if a.shape != b.shape:
         raise ValueError(f"a and b must have one shape, got {tuple(a.shape)} and {tuple(b.shape)}")
-    t = torch.as_tensor(shares, dtype=torch.float64).view(-1, *[1] * a.ndim)
-    x, y = a.double(), b.double()  # in float32 the cosine of a small angle is 1
-    lengths = x.norm() * y.norm()
-    w = ((x * y).sum() / lengths).clamp(-1, 1).arccos() if lengths > 0 else torch.zeros((), dtype=torch.float64)
-    if how == "linear" or w.sin() < _PARALLEL:
-        return ((1 - t) * x + t * y).to(a)
-    return (((1 - t) * w).sin() / w.sin() * x + (t * w).sin() / w.sin() * y).to(a)
+    x, y = a.flatten(1).double(), b.flatten(1).double()  # in float32 the cosine of a small angle is 1
+    t = shares.to(x)[:, None]
+    of_a, of_b = 1 - t, t
+    if how == "spherical":
+        lengths = x.norm(dim=1, keepdim=True) * y.norm(dim=1, keepdim=True)
+        w = ((x * y).sum(1, keepdim=True) / lengths).clamp(-1, 1).arccos()
+        arc = w.sin() >= _PARALLEL  # not so where a length is 0, and w undefined
+        of_a = torch.where(arc, ((1 - t) * w).sin() / w.sin(), of_a)
+        of_b = torch.where(arc, (t * w).sin() / w.sin(), of_b)
+    return (of_a * x + of_b * y).view(a.shape).to(a)
 
 
 def interpolate(model: VAE, a: Tensor, b: Tensor, n: int, how: str = "linear") -> Tensor:

@@ -1,6 +1,5 @@
 """Samplers as generators: each yields a `Step` per level, from pure noise (t = T) down to the sample (t = 0)."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -9,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.diffusion import Model, Prediction, at, posterior_mean, predict
+from course_utils.diffusion import Model, Prediction, posterior_mean, predict
+from course_utils.guidance import guided as guided
 from course_utils.schedules import Schedule
 
 # one generator for the whole batch, or one per example: then the noise of an example does not depend on its batch
@@ -32,12 +32,15 @@ def final(steps: Iterator[Step]) -> Tensor:
     return x
 
 
-def _predict(
-    model: Model, x: Tensor, t: int, schedule: Schedule, y: Tensor | None, clip: bool
-) -> tuple[Tensor, Prediction]:
-    times = torch.full((len(x),), t, dtype=torch.long, device=x.device)
+def times(t: int, x: Tensor) -> Tensor:
+    """Return one timestep t for each example of x, (B,)."""
+    return torch.full((len(x),), t, dtype=torch.long, device=x.device)
+
+
+def predicted(model: Model, x: Tensor, t: int, schedule: Schedule, y: Tensor | None, clip: bool) -> Prediction:
+    """Run the network on x_t without a gradient; see `diffusion.predict`."""
     with torch.no_grad():  # inside the loop: a decorator or an outer block would leak out of a paused generator
-        return times, predict(model, x, times, schedule, y, clip)
+        return predict(model, x, times(t, x), schedule, y, clip)
 
 
 def randn_like(x: Tensor, generator: Generators) -> Tensor:
@@ -49,10 +52,20 @@ def randn_like(x: Tensor, generator: Generators) -> Tensor:
     return torch.stack(draws).to(x.device)
 
 
-def _check_steps(steps: int | None, schedule: Schedule) -> int:
-    steps = schedule.T if steps is None else steps
-    if steps != int(steps) or not 1 <= steps <= schedule.T:
-        raise ValueError(f"steps must lie in 1..{schedule.T} (the schedule's T), a whole number; got {steps}")
+def check_level(t: int | None, schedule: Schedule, what: str = "start") -> int:
+    """Return the level t as an int, the schedule's T for None; raises ValueError for one that is not in 1..T."""
+    t = schedule.T if t is None else t
+    if not 1 <= t <= schedule.T or t != int(t):  # in this order: nan and infinity are no int
+        raise ValueError(f"{what} must be a level of the schedule, a whole number in 1..{schedule.T}; got {t}")
+    return int(t)
+
+
+def check_steps(steps: int | None, start: int, schedule: Schedule) -> int:
+    """Return steps as an int, `start` for None; raises ValueError for a number not in 1..start, or not whole."""
+    steps = start if steps is None else steps
+    if not 1 <= steps <= start or steps != int(steps):
+        where = "the schedule's T" if start == schedule.T else "the level to start from"
+        raise ValueError(f"steps must lie in 1..{start} ({where}), a whole number; got {steps}")
     return int(steps)
 
 
@@ -61,13 +74,13 @@ def _lambda(schedule: Schedule) -> Tensor:
     return schedule.alpha_bar.log() / 2 - schedule.sigma.log()
 
 
-def _levels(steps: int, schedule: Schedule, spacing: str) -> list[int]:
-    """T = levels[0] > ... > levels[steps] = 0, evenly spread over t or, all but the 0, over lambda."""
+def spaced(steps: int, start: int, schedule: Schedule, spacing: str) -> list[int]:
+    """Return start = levels[0] > ... > levels[steps] = 0, evenly spread over t or, all but the 0, over lambda."""
     if spacing == "t":
-        return torch.linspace(schedule.T, 0, steps + 1, dtype=torch.float64).round().long().tolist()
+        return torch.linspace(start, 0, steps + 1, dtype=torch.float64).round().long().tolist()
     if spacing != "lambda":
         raise ValueError(f"spacing must be 't' or 'lambda', got {spacing!r}")
-    lambda_ = _lambda(schedule)[1:].double().cpu()
+    lambda_ = _lambda(schedule)[1 : start + 1].double().cpu()
     wanted = torch.linspace(float(lambda_[-1]), float(lambda_[0]), steps, dtype=torch.float64)
     levels = (lambda_ - wanted[:, None]).abs().argmin(1) + 1
     # two wishes may fall on one level: each then moves down by one, and stops where those below it need the room
@@ -81,6 +94,7 @@ def ddpm(
     x_T: Tensor,
     *,
     steps: int | None = None,
+    start: int | None = None,
     y: Tensor | None = None,
     clip: bool = False,
     variance: str = "beta_tilde",
@@ -88,25 +102,45 @@ def ddpm(
 ) -> Iterator[Step]:
     """Ancestral sampling (Ho et al. 2020, Algorithm 2): T steps of posterior mean plus noise; none at t = 1.
 
-    x_T: (B, ...) standard normal noise. y: (B,) labels or None. clip: keep x0_hat in [-1, 1], as the code release does
-    for images. variance: "beta" or "beta_tilde", the two choices of section 3.2.
-    Yields T + 1 records. Raises ValueError for another variance, or for steps other than T (None: T).
+    x_T: (B, ...) standard normal noise, or with `start` what stands at that level, 1..T. y: (B,) labels or None. clip:
+    keep x0_hat in [-1, 1], as the code release does for images. variance: "beta" or "beta_tilde", the two choices of
+    section 3.2.
+    Yields start + 1 records. Raises ValueError for another variance, a start that is no level, or for steps other than
+    start (None: all T of them).
     """
     if variance not in ("beta", "beta_tilde"):
         raise ValueError(f"variance must be 'beta' or 'beta_tilde', got {variance!r}")
-    if steps not in (None, schedule.T):
+    start = check_level(start, schedule)
+    if steps not in (None, start):
         raise ValueError(
-            f"ddpm visits every level: steps must be {schedule.T} (the schedule's T) or None, got {steps}. "
+            f"ddpm visits every level: steps must be {start} (where it starts) or None, got {steps}. "
             "For fewer steps take ddim (eta=1 adds noise as ddpm does) or dpm_solver_pp."
         )
     x = x_T
-    yield Step(schedule.T, x, None, None)
-    for t in range(schedule.T, 0, -1):
-        times, prediction = _predict(model, x, t, schedule, y, clip)
-        x = posterior_mean(x, times, prediction.x0_hat, schedule)
+    yield Step(start, x, None, None)
+    for t in range(start, 0, -1):
+        prediction = predicted(model, x, t, schedule, y, clip)
+        x = posterior_mean(x, times(t, x), prediction.x0_hat, schedule)
         if t > 1:
             x = x + getattr(schedule, variance)[t].sqrt() * randn_like(x, generator)
         yield Step(t - 1, x, *prediction)
+
+
+def ddim_step(
+    x0_hat: Tensor,
+    eps_hat: Tensor,
+    t: int,
+    before: int,
+    schedule: Schedule,
+    eta: float = 0.0,
+    generator: Generators = None,
+) -> Tensor:
+    """Return x at level `before` < t from the predictions at level t (Song et al. 2021, Eqs. 12 and 16)."""
+    alpha = schedule.alpha_bar[t] / schedule.alpha_bar[before]
+    sigma_before, sigma = schedule.sigma[before], schedule.sigma[t]
+    std = eta * sigma_before / sigma * (1 - alpha).clamp(min=0).sqrt()
+    x = schedule.alpha_bar[before].sqrt() * x0_hat + (sigma_before**2 - std**2).clamp(min=0).sqrt() * eps_hat
+    return x + std * randn_like(x, generator) if eta > 0 and before > 0 else x
 
 
 def ddim(
@@ -115,6 +149,7 @@ def ddim(
     x_T: Tensor,
     *,
     steps: int | None = None,
+    start: int | None = None,
     spacing: str = "t",
     eta: float = 0.0,
     y: Tensor | None = None,
@@ -123,25 +158,23 @@ def ddim(
 ) -> Iterator[Step]:
     """Sampling on a subsequence of the levels (Song et al. 2021, Eq. 12); eta = 0 is deterministic, eta = 1 ancestral.
 
-    x_T: (B, ...) standard normal noise. steps: network evaluations, 1..T (None: T). spacing: their levels lie evenly in
-    "t", or in "lambda", the log of the signal-to-noise ratio, which puts more of them at small t. y: (B,) labels or
-    None. clip: keep x0_hat in [-1, 1], and eps_hat in step with it.
-    Yields steps + 1 records. Raises ValueError for steps outside 1..T, eta outside [0, 1] or another spacing.
+    x_T: (B, ...) standard normal noise, or with `start` what stands at that level, 1..T (None: T). steps: network
+    evaluations, 1..start (None: start). spacing: their levels lie evenly in "t", or in "lambda", the log of the
+    signal-to-noise ratio, which puts more of them at small t. y: (B,) labels or None. clip: keep x0_hat in [-1, 1], and
+    eps_hat in step with it.
+    Yields steps + 1 records. Raises ValueError for a start that is no level, steps outside 1..start, eta outside [0, 1]
+    or another spacing.
     """
-    steps = _check_steps(steps, schedule)
+    start = check_level(start, schedule)
+    steps = check_steps(steps, start, schedule)
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must lie in [0, 1], got {eta}")
-    levels = _levels(steps, schedule, spacing)
+    levels = spaced(steps, start, schedule, spacing)
     x = x_T
-    yield Step(schedule.T, x, None, None)
+    yield Step(start, x, None, None)
     for t, before in pairwise(levels):
-        times, (x0_hat, eps_hat) = _predict(model, x, t, schedule, y, clip)
-        alpha = at(schedule.alpha_bar, times, x) / at(schedule.alpha_bar, times * 0 + before, x)
-        sigma_before, sigma = schedule.sigma[before], schedule.sigma[t]
-        std = eta * sigma_before / sigma * (1 - alpha).clamp(min=0).sqrt()  # Eq. 16
-        x = schedule.alpha_bar[before].sqrt() * x0_hat + (sigma_before**2 - std**2).clamp(min=0).sqrt() * eps_hat
-        if eta > 0 and before > 0:
-            x = x + std * randn_like(x, generator)
+        x0_hat, eps_hat = predicted(model, x, t, schedule, y, clip)
+        x = ddim_step(x0_hat, eps_hat, t, before, schedule, eta, generator)
         yield Step(before, x, x0_hat, eps_hat)
 
 
@@ -151,6 +184,7 @@ def dpm_solver_pp(
     x_T: Tensor,
     *,
     steps: int | None = 20,
+    start: int | None = None,
     spacing: str = "t",
     order: int = 2,
     y: Tensor | None = None,
@@ -159,20 +193,20 @@ def dpm_solver_pp(
 ) -> Iterator[Step]:
     """DPM-Solver++(2M) (Lu et al. 2022b, Algorithm 2): ddim whose x0_hat is extrapolated from the last two evaluations.
 
-    x_T: (B, ...) standard normal noise. steps, spacing, y and clip as for `ddim`. The first step, which has no past,
-    and the last, to t = 0, are of first order; with order = 1 every step is, and that is ddim. Deterministic:
-    `generator` is there because every sampler takes one.
-    Yields steps + 1 records, whose x0_hat is the network's. Raises ValueError for steps outside 1..T, another spacing
-    or another order.
+    x_T, steps, start, spacing, y and clip as for `ddim`. The first step, which has no past, and the last, to t = 0, are
+    of first order; with order = 1 every step is, and that is ddim. Deterministic: `generator` is there because every
+    sampler takes one.
+    Yields steps + 1 records, whose x0_hat is the network's. Raises ValueError as `ddim`, or for another order.
     """
-    steps = _check_steps(steps, schedule)
+    start = check_level(start, schedule)
+    steps = check_steps(steps, start, schedule)
     if order not in (1, 2):
         raise ValueError(f"order must be 1 or 2, got {order}")
-    levels, lambda_ = _levels(steps, schedule, spacing), _lambda(schedule)
+    levels, lambda_ = spaced(steps, start, schedule, spacing), _lambda(schedule)
     x, h_before, x0_before = x_T, None, None
-    yield Step(schedule.T, x, None, None)
+    yield Step(start, x, None, None)
     for t, before in pairwise(levels):
-        _, (x0_hat, eps_hat) = _predict(model, x, t, schedule, y, clip)
+        x0_hat, eps_hat = predicted(model, x, t, schedule, y, clip)
         h = lambda_[before] - lambda_[t]
         D = x0_hat
         if order == 2 and x0_before is not None and before > 0:
@@ -182,57 +216,14 @@ def dpm_solver_pp(
         yield Step(before, x, x0_hat, eps_hat)
 
 
-class _Guided:
-    def __init__(self, model: Model, scale: float, null: int | None, interval: tuple[float, float]):
-        self.model, self.scale, self.null, self.interval = model, scale, null, interval
-        self.predicts, self.config = getattr(model, "predicts", None), getattr(model, "config", None)
-
-    def __call__(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        if y is None:
-            raise ValueError("guidance needs labels: pass y, one label per example, to the sampler or to the model")
-        low, high = self.interval
-        inside = (t >= low) & (t <= high)
-        if self.scale == 1 or not bool(inside.any()):
-            return self.model(x_t, t, y)
-        # shares that add up to 0 leave all to "no class"
-        none = None if self.null is None else torch.full_like(y, 0 if y.is_floating_point() else self.null)
-        if self.scale == 0 and bool(inside.all()):  # here, too, one answer is all that counts
-            return self.model(x_t, t, none)
-        if none is None:
-            with_y, without = self.model(x_t, t, y), self.model(x_t, t, None)
-        else:
-            with_y, without = self.model(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([y, none])).chunk(2)
-        scale = torch.where(inside, self.scale, 1.0).to(x_t.dtype).view(-1, *[1] * (x_t.ndim - 1))
-        return without + scale * (with_y - without)
-
-
-def guided(
-    model: Model, scale: float, null: int | None = None, interval: tuple[float, float] = (-math.inf, math.inf)
-) -> Model:
-    """Classifier-free guidance: the model whose answer is unconditional + scale * (conditional - unconditional).
-
-    Source: Ho & Salimans 2022, Eq. 6, whose w is scale - 1. scale 0 is the unconditional model, 1 the conditional one,
-    above 1 exaggerates what sets the class apart. eps, x_0 and v are affine in each other at a given x_t, so it is the
-    same whichever the model predicts. null: the label that stands for "no class", evaluated beside y in one batch; None
-    takes `model.config.classes`, and where there is no config calls the model a second time with y=None. interval:
-    guide only where interval[0] <= t <= interval[1], and take the conditional answer elsewhere (Kynkäänniemi et al.
-    2024, who bound sigma).
-    The result is called as model(x_t, t, y) and raises ValueError without y. Raises ValueError for a model without
-    classes, a scale that is not finite, and an empty interval.
-    """
-    config = getattr(model, "config", None)
-    if null is None and config is not None:
-        null = getattr(config, "classes", 0)
-        if not null:
-            raise ValueError("this model has no classes, so there is nothing to guide by: take one trained with labels")
-    if not math.isfinite(scale):
-        raise ValueError(f"the guidance scale must be a finite number, got {scale}")
-    if not interval[0] <= interval[1]:
-        raise ValueError(f"the guidance interval (t from, t to) is empty: got {interval}")
-    return _Guided(model, scale, null, interval)
-
-
 SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {"ddpm": ddpm, "ddim": ddim, "dpm_solver_pp": dpm_solver_pp}
+
+
+def named(sampler: str) -> Callable[..., Iterator[Step]]:
+    """Return the sampler of this name; raises ValueError naming those in SAMPLERS for another."""
+    if sampler not in SAMPLERS:
+        raise ValueError(f"unknown sampler {sampler!r}: choose one of {', '.join(SAMPLERS)}")
+    return SAMPLERS[sampler]
 
 
 def example_generators(seed: int, start: int, stop: int) -> list[torch.Generator]:
@@ -260,15 +251,14 @@ def sample(
     """Draw n examples of the given shape in batches; returns (n, *shape) on the CPU.
 
     sampler: a name in SAMPLERS, which takes `steps` (None: its default), `clip` and further `options` (variance, eta,
-    spacing, order). y: labels (n,), one label for all, shares
-    of classes (n, classes) where the model takes them, or None. The noise of example i, at the start and on the way,
-    depends on seed and i alone: the same for any n, batch_size and device, so that results differ by rounding only.
-    The model stays in the mode (train or eval) that it is in. device: None for the schedule's.
+    spacing, order). y: labels (n,), one label for all, shares of classes (n, classes) where the model takes them, or
+    None. The noise of example i, at the start and on the way, depends on seed and i alone: the same for any n,
+    batch_size and device, so that results differ by rounding only. The model stays in the mode (train or eval) that it
+    is in. device: None for the schedule's.
     Raises ValueError for an unknown sampler, n, batch_size or seed out of range, n labels that are not n, and as the
     sampler.
     """
-    if sampler not in SAMPLERS:
-        raise ValueError(f"unknown sampler {sampler!r}: choose one of {', '.join(SAMPLERS)}")
+    run = named(sampler)
     if n < 1 or batch_size < 1 or seed < 0:
         raise ValueError(f"n and batch_size must be at least 1 and seed at least 0, got {n}, {batch_size} and {seed}")
     if y is not None:
@@ -284,5 +274,5 @@ def sample(
         generators = example_generators(seed, start, stop)
         x_T = randn_like(schedule.beta.new_empty(stop - start, *shape), generators)
         labels = None if y is None else y[start:stop].to(schedule.device)
-        images.append(final(SAMPLERS[sampler](model, schedule, x_T, y=labels, generator=generators, **options)).cpu())
+        images.append(final(run(model, schedule, x_T, y=labels, generator=generators, **options)).cpu())
     return torch.cat(images)

@@ -16,8 +16,20 @@ from torch import distributions as D
 from torch import nn
 from torch.nn import functional as F
 
-from course_utils import adversarial, checks, diffusion, elbo, ideal, metrics, samplers, schedules, styles
-from course_utils.checks import engine, scores_root, scores_shared
+from course_utils import (
+    adversarial,
+    checks,
+    diffusion,
+    editing,
+    elbo,
+    fusion,
+    ideal,
+    metrics,
+    samplers,
+    schedules,
+    styles,
+)
+from course_utils.checks import engine, fusion_level, scores_root, scores_shared
 from course_utils.checks.stateful import Stateful
 from course_utils.models.dcgan import DCGANConfig, Discriminator, Generator
 from course_utils.models.stylegan2 import StyledConv, StyleGAN2Config, StyleGenerator
@@ -44,6 +56,7 @@ def test_every_notebook_brings_its_exercises():
     assert {"reparametrise", "kl_divergence", "log_likelihood", "vae_loss", "importance_bound"} < set(checks.REGISTRY)
     assert {"discriminator_loss", "generator_loss", "discriminator_step", "draw", "r1_penalty"} < set(checks.REGISTRY)
     assert {"covariance", "pool", "frechet", "root_trace", "ratio_to_floor"} < set(checks.REGISTRY)
+    assert {"noised_mix", "slerp", "level_of_mix", "repaint_step"} < set(checks.REGISTRY)
     assert {"mix_styles", "truncate", "shared_conv"} < set(checks.REGISTRY)
     assert "q_sample" in dir(checks)
     with pytest.raises(AttributeError, match="no exercise is called 'nonsense'"):
@@ -385,6 +398,137 @@ def by_statistics(generated, real, reference):
     return metrics.frechet_distance(g, known) / metrics.frechet_distance(r, known)
 
 
+def noised_first(a, b, t, lambda_, eps, alpha_bar):
+    signal = torch.sqrt(alpha_bar[t])[:, None, None, None]
+    noise = torch.sqrt(1 - alpha_bar[t])[:, None, None, None]
+    x_a, x_b = signal * a + noise * eps, signal * b + noise * eps
+    return (1 - lambda_) * x_a + lambda_ * x_b
+
+
+def one_pair_at_a_time(a, b, t, lambda_, eps, alpha_bar):
+    out = torch.empty_like(a)
+    for i, level in enumerate(alpha_bar[t]):
+        out[i] = level**0.5 * torch.lerp(a[i], b[i], lambda_) + (1 - level) ** 0.5 * eps[i]
+    return out
+
+
+def batch_last(a, b, t, lambda_, eps, alpha_bar):
+    mix, eps = ((1 - lambda_) * a + lambda_ * b).permute(1, 2, 3, 0), eps.permute(1, 2, 3, 0)
+    level = alpha_bar.take(t)
+    return (level.sqrt() * mix + torch.sqrt(1 - level) * eps).permute(3, 0, 1, 2)
+
+
+def arc_or_line(x, y, lambda_):
+    u, v = x.flatten(1), y.flatten(1)
+    cosine = (u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1))
+    w = cosine.clamp(-1, 1).acos().view(-1, *[1] * (x.ndim - 1))
+    arc = ((1 - lambda_) * w).sin() / w.sin() * x + (lambda_ * w).sin() / w.sin() * y
+    return torch.where(w.sin() >= 1e-4, arc, (1 - lambda_) * x + lambda_ * y)
+
+
+def vector_by_vector(x, y, lambda_):
+    out = []
+    for a, b in zip(x, y, strict=True):
+        lengths = float(a.norm() * b.norm())
+        w = math.acos(max(-1.0, min(1.0, float((a * b).sum()) / lengths))) if lengths else 0.0
+        if math.sin(w) < 1e-4:
+            out.append((1 - lambda_) * a + lambda_ * b)
+        else:
+            out.append((math.sin((1 - lambda_) * w) * a + math.sin(lambda_ * w) * b) / math.sin(w))
+    return torch.stack(out)
+
+
+def arcs_written_over_lines(x, y, lambda_):
+    u, v = x.reshape(len(x), -1), y.reshape(len(y), -1)
+    out = torch.lerp(u, v, lambda_)
+    cosine = torch.clamp(torch.einsum("bd,bd->b", u, v) / torch.sqrt((u**2).sum(1) * (v**2).sum(1)), -1, 1)
+    w = torch.arccos(torch.nan_to_num(cosine, nan=1.0))[:, None]
+    arc = (w.sin() >= 1e-4)[:, 0]
+    u, v, w = u[arc], v[arc], w[arc]
+    out[arc] = (torch.sin(w - lambda_ * w) * u + torch.sin(lambda_ * w) * v) / torch.sin(w)
+    return out.view_as(x)
+
+
+def by_cosine_similarity(x, y, lambda_):
+    u, v = x.flatten(1), y.flatten(1)
+    w = F.cosine_similarity(u, v, dim=1).clamp(-1, 1).arccos()
+    w[(u == 0).all(1) | (v == 0).all(1)] = 0
+    w = w.reshape(-1, *(x.ndim - 1) * [1])
+    of_x, of_y = (torch.sin(k * w) / torch.sin(w) for k in (1 - lambda_, lambda_))
+    line = torch.sin(w) < 1e-4
+    return torch.where(line, 1 - lambda_, of_x) * x + torch.where(line, lambda_, of_y) * y
+
+
+def by_the_half_angle(x, y, lambda_):
+    u, v = x.flatten(1).double(), y.flatten(1).double()
+    p, q = u * v.norm(dim=1, keepdim=True), v * u.norm(dim=1, keepdim=True)
+    w = 2 * torch.atan2((p - q).norm(dim=1, keepdim=True), (p + q).norm(dim=1, keepdim=True))
+    arc = (((1 - lambda_) * w).sin() * u + (lambda_ * w).sin() * v) / w.sin()
+    return torch.where(w.sin() < 1e-4, u + lambda_ * (v - u), arc).view_as(x).to(x)
+
+
+def odds(alpha_bar):
+    return alpha_bar / (1 - alpha_bar)
+
+
+def level_by_level(t, lambda_, alpha_bar):
+    wanted = math.log(odds(alpha_bar[t].item()) / (lambda_**2 + (1 - lambda_) ** 2))
+    return min(range(1, len(alpha_bar)), key=lambda k: abs(math.log(odds(alpha_bar[k].item())) - wanted))
+
+
+def level_by_numpy(t, lambda_, alpha_bar):
+    a = alpha_bar.numpy()
+    with np.errstate(divide="ignore"):
+        snr = np.log(a) - np.log(1 - a)
+    return np.argmin(np.abs(snr - snr[t] + np.log(1 - 2 * lambda_ * (1 - lambda_))))
+
+
+def level_by_logit(t, lambda_, alpha_bar):
+    snr = torch.logit(alpha_bar)
+    return torch.argmin((snr - snr[t] + math.log(lambda_**2 + (1 - lambda_) ** 2)).abs())
+
+
+def level_by_deviations(t, lambda_, alpha_bar):
+    sigma, root = (1 - alpha_bar).sqrt(), alpha_bar.sqrt()
+    noise = ((1 - lambda_) ** 2 + lambda_**2) ** 0.5 * sigma[t]
+    return (torch.log(sigma[1:] / root[1:]) - torch.log(noise / root[t])).abs().argmin().item() + 1
+
+
+def level_downwards(t, lambda_, alpha_bar):
+    snr = odds(alpha_bar).log()
+    wanted, k = snr[t] - math.log((1 - lambda_) ** 2 + lambda_**2), t
+    while k > 1 and abs(snr[k - 1] - wanted) < abs(snr[k] - wanted):
+        k -= 1
+    return k
+
+
+def brought_to(t, x_0, eps, alpha_bar):
+    return alpha_bar[t] ** 0.5 * x_0 + (1 - alpha_bar[t]) ** 0.5 * eps
+
+
+def one_picture_at_a_time(x, known, mask, t, eps, alpha_bar):
+    noised = brought_to(t, known, eps, alpha_bar)
+    return torch.stack([(1 - m) * free + m * kept for free, kept, m in zip(x, noised, mask, strict=True)])
+
+
+def colour_by_colour(x, known, mask, t, eps, alpha_bar):
+    noised, kept = brought_to(t, known, eps, alpha_bar) if t > 0 else known, mask[:, 0]
+    return torch.stack([kept * noised[:, c] + (1 - kept) * x[:, c] for c in range(3)], 1)
+
+
+def by_plain_numbers(x, known, mask, t, eps, alpha_bar):
+    level = alpha_bar[t].item()
+    return mask * (math.sqrt(level) * known + math.sqrt(1 - level) * eps) + x - mask * x
+
+
+def into_a_clone(x, known, mask, t, eps, alpha_bar):
+    out = x.clone()
+    out *= 1 - mask
+    out += mask * alpha_bar[t].sqrt() * known
+    out += mask * torch.sqrt(1 - alpha_bar[t]) * eps
+    return out
+
+
 # Written as students write them: other forms of the right answer, and wrong ones with the name they must get.
 RIGHT = {
     "alpha_bar": [
@@ -645,6 +789,41 @@ RIGHT = {
         lambda g, r, ref: np.float64(one_by_one(g, r, ref)),
         by_own_distance,
         by_statistics,
+    ],
+    "noised_mix": [
+        noised_first,
+        one_pair_at_a_time,
+        batch_last,
+        lambda a, b, t, lambda_, eps, alpha_bar: (
+            alpha_bar[t].reshape(-1, 1, 1, 1) ** 0.5 * (a + lambda_ * (b - a))
+            + (1 - alpha_bar[t]).reshape(-1, 1, 1, 1).sqrt() * eps
+        ),
+    ],
+    "slerp": [
+        arc_or_line,
+        vector_by_vector,
+        arcs_written_over_lines,
+        by_cosine_similarity,
+        by_the_half_angle,
+        lambda x, y, lambda_: arc_or_line(x.double(), y.double(), lambda_).to(x.dtype),
+        lambda x, y, lambda_: fusion.mixed(x, y, lambda_, "spherical"),
+    ],
+    "level_of_mix": [
+        level_by_level,
+        level_by_numpy,
+        level_by_logit,
+        level_by_deviations,
+        level_downwards,
+        lambda t, lambda_, alpha_bar: level_by_deviations(t, lambda_, alpha_bar.float()),
+        lambda *args: np.int64(level_by_level(*args)),
+        lambda *args: torch.tensor(level_by_level(*args), dtype=torch.int32),
+    ],
+    "repaint_step": [
+        one_picture_at_a_time,
+        colour_by_colour,
+        by_plain_numbers,
+        into_a_clone,
+        lambda x, known, mask, t, eps, alpha_bar: torch.lerp(x, brought_to(t, known, eps, alpha_bar), mask),
     ],
     "shared_conv": [
         unfolded,
@@ -1005,6 +1184,104 @@ def smallest_of_three(generated, real, reference):
     return fd(generated[:n], reference) / fd(real[:n], reference)
 
 
+def noise_of_its_own(a, b, t, lambda_, eps, alpha_bar):
+    level = alpha_bar[t].view(-1, 1, 1, 1)
+    x_a = level**0.5 * a + (1 - level) ** 0.5 * eps
+    x_b = level**0.5 * b + (1 - level) ** 0.5 * torch.randn(b.shape)
+    return x_a + lambda_ * (x_b - x_a)
+
+
+def levels_left_flat(a, b, t, lambda_, eps, alpha_bar):
+    root, sigma = alpha_bar[t] ** 0.5, (1 - alpha_bar[t]) ** 0.5
+    return (1 - lambda_) * (a * root + eps * sigma) + lambda_ * (b * root + eps * sigma)
+
+
+def rootless(a, b, t, lambda_, eps, alpha_bar):
+    level = alpha_bar[t][:, None, None, None]
+    return level * ((1 - lambda_) * a + lambda_ * b) + (1 - level) * eps
+
+
+def angles(x, y):
+    u, v = x.flatten(1), y.flatten(1)
+    return torch.acos(((u / u.norm(dim=1, keepdim=True)) * (v / v.norm(dim=1, keepdim=True))).sum(1).clamp(-1, 1))
+
+
+def upright(weight, x):
+    return weight.view(-1, *[1] * (x.ndim - 1))
+
+
+def arcs(w, lambda_, x, y):
+    """The arcs of all examples, whether they have one or not; w has a shape that multiplies x."""
+    return torch.sin((1 - lambda_) * w) / torch.sin(w) * x + torch.sin(lambda_ * w) / torch.sin(w) * y
+
+
+def by_angles(measured):
+    """A slerp without a line for any example, from the angles (B,) measured between x and y."""
+    return lambda x, y, lambda_: arcs(upright(measured(x, y), x), lambda_, x, y)
+
+
+def with_lines(measured, on_the_line=lambda w: w.sin() < 1e-4):
+    """A slerp from the angles (B,) measured between x and y, with a line where they say so."""
+
+    def answer(x, y, lambda_):
+        w = measured(x, y)
+        return torch.where(upright(on_the_line(w), x), torch.lerp(x, y, lambda_), by_angles(measured)(x, y, lambda_))
+
+    return answer
+
+
+def as_widely_copied(x, y, lambda_):
+    """The slerp that one repository has from the other."""
+    dot = torch.sum(x / torch.norm(x) * (y / torch.norm(y)))
+    return torch.lerp(x, y, lambda_) if torch.abs(dot) > 0.9995 else arcs(torch.acos(dot), lambda_, x, y)
+
+
+def of_each_pixel(x, y, lambda_):
+    return arcs(F.cosine_similarity(x, y).clamp(-1, 1).acos().unsqueeze(1), lambda_, x, y)
+
+
+def by_unbounded_cosines(x, y):
+    u, v = x.flatten(1), y.flatten(1)
+    return ((u * v).sum(1) / u.norm(dim=1) / v.norm(dim=1)).acos()
+
+
+def of_what_is_left(x, y):
+    return angles(*(z.flatten(1) - z.flatten(1).mean(1, keepdim=True) for z in (x, y)))
+
+
+def all_or_none(asked):
+    """A slerp with lines for the whole batch or for none of it: asked, of the examples without an arc, (B,)."""
+
+    def answer(x, y, lambda_):
+        without = angles(x, y).nan_to_num().sin() < 1e-4
+        return torch.lerp(x, y, lambda_) if asked(without) else by_angles(angles)(x, y, lambda_)
+
+    return answer
+
+
+def spoilt_and_mended(x, y, lambda_):
+    out = arc_or_line(x, y, lambda_)
+    x += 1
+    x -= 1  # not to the last digit
+    return out
+
+
+def by_relative_gaps_from_level_0(t, lambda_, alpha_bar):
+    ratios = odds(alpha_bar)
+    wanted = ratios[t] / (lambda_**2 + (1 - lambda_) ** 2)
+    return ((ratios - wanted) / ratios).abs().argmin()
+
+
+def as_noisy(t, lambda_, alpha_bar):
+    sigma = (1 - alpha_bar).sqrt()
+    return (sigma - ((1 - lambda_) ** 2 + lambda_**2) ** 0.5 * sigma[t]).abs().argmin().item()
+
+
+def last_above(t, lambda_, alpha_bar):
+    wanted = odds(alpha_bar[t]) / ((1 - lambda_) ** 2 + lambda_**2)
+    return max(k for k in range(len(alpha_bar)) if odds(alpha_bar[k]) >= wanted)
+
+
 WRONG = [
     (
         "alpha_bar",
@@ -1286,6 +1563,97 @@ WRONG = [
     ("ratio_to_floor", "other rows", lambda g, r, ref: one_by_one(g, r.flip(0), ref)),
     ("ratio_to_floor", "other rows", cut_first(lambda g, r, ref: fd(g[1:], ref) / fd(r[1:], ref))),
     ("ratio_to_floor", "other rows", lambda g, r, ref: one_by_one(g.flip(0), r.flip(0), ref)),
+    ("noised_mix", "you drew new noise", noise_of_its_own),
+    ("noised_mix", "wrong shape to multiply the batch", levels_left_flat),
+    ("noised_mix", "cut the result off", lambda *args: torch.clip(noised_first(*args), -1.0, 1.0)),
+    ("noised_mix", "share of b", lambda a, b, *rest: noised_first(b, a, *rest)),
+    ("noised_mix", "does not depend on lambda_", lambda a, b, t, _, *rest: noised_first(a, b, t, 0.5, *rest)),
+    ("noised_mix", "You used one timestep", lambda a, b, t, *rest: noised_first(a, b, t[:1], *rest)),
+    ("noised_mix", "off by one", lambda a, b, t, *rest: noised_first(a, b, t - 1, *rest)),
+    ("noised_mix", "square root", rootless),
+    ("noised_mix", "sign of the noise", lambda a, b, t, share, e, s: noised_first(a, b, t, share, -e, s)),
+    ("noised_mix", "no noise in your", lambda a, b, t, share, e, s: a * (1 - share) + b * share),
+    ("noised_mix", "too much noise", lambda a, b, t, share, e, s: noised_first(a, b, t, share, 2 * e, s)),
+    ("slerp", "one angle, or one length", as_widely_copied),
+    ("slerp", "same direction your result is not", by_angles(angles)),
+    ("slerp", "share of y", lambda x, y, share: by_angles(angles)(x, y, 1 - share)),
+    ("slerp", "share of y", lambda x, y, share: arc_or_line(y, x, share)),
+    ("slerp", "along some of the axes", of_each_pixel),
+    ("slerp", "Your cosine is wrong", with_lines(lambda x, y: (x * y).flatten(1).sum(1).clamp(-1, 1).acos())),
+    ("slerp", "slightly larger than 1", with_lines(by_unbounded_cosines)),
+    ("slerp", "opposite directions your result is not", with_lines(angles, lambda w: w < 1e-4)),
+    ("slerp", "zero everywhere your result is not", with_lines(angles)),
+    (
+        "slerp",
+        "zero everywhere your result is not",
+        with_lines(lambda x, y: F.cosine_similarity(x.flatten(1), y.flatten(1)).clamp(-1, 1).acos()),
+    ),
+    ("slerp", "lengths of x and y are lost", lambda *args: F.normalize(arc_or_line(*args).flatten(1)).view_as(args[0])),
+    ("slerp", "do not depend on the angle", torch.lerp),
+    ("slerp", "not the angle in radians", by_angles(lambda x, y: angles(x, y).rad2deg())),
+    ("slerp", "not the angle in radians", by_angles(lambda x, y: angles(x, y).cos())),
+    ("slerp", "wrong shape to multiply", lambda x, y, share: arcs(angles(x, y), share, x, y)),
+    ("slerp", "certain number of axes", lambda x, y, share: arcs(angles(x, y).view(-1, 1, 1, 1), share, x, y)),
+    ("slerp", "subtracted means", by_angles(of_what_is_left)),
+    ("slerp", "sign of the cosine is lost", by_angles(lambda x, y: angles(x, y).cos().abs().acos())),
+    (
+        "slerp",
+        "not divided by sin",
+        lambda x, y, share: by_angles(angles)(x, y, share) * upright(angles(x, y).sin(), x),
+    ),
+    ("slerp", "flat", lambda x, y, share: arc_or_line(x.flatten(1), y.flatten(1), share)),
+    (
+        "slerp",
+        "other functions",
+        lambda x, y, share: (
+            x * upright(torch.cos(share * angles(x, y)), x) + y * upright(torch.sin(share * angles(x, y)), x)
+        ),
+    ),
+    ("slerp", "as one number", all_or_none(bool)),
+    ("slerp", "mix the whole batch linearly", all_or_none(torch.any)),
+    ("slerp", "in place", spoilt_and_mended),
+    (
+        "level_of_mix",
+        "You return t",
+        lambda t, share, a: (odds(a)[1:].log() - (odds(a[t]) / (1 - share + share)).log()).abs().argmin().item() + 1,
+    ),
+    ("level_of_mix", "end of the chain", by_relative_gaps_from_level_0),
+    ("level_of_mix", "end of the chain", lambda t, _, a: (odds(a)[1:].log() - odds(a[t]).log()).argmin().item() + 1),
+    ("level_of_mix", "as much noise as the mix", as_noisy),
+    ("level_of_mix", "off by one", lambda *args: level_by_level(*args) - 1),
+    ("level_of_mix", "off by one", lambda *args: level_by_logit(*args) + 1),
+    ("level_of_mix", "share of the chain", lambda t, share, a: level_by_level(t, share, a) / (len(a) - 1)),
+    ("level_of_mix", "return a ratio", lambda t, share, a: (odds(a[t]) / ((1 - share) ** 2 + share**2)).item()),
+    ("level_of_mix", "the last level above", last_above),
+    (
+        "level_of_mix",
+        "expected a whole number, an int or an integer tensor without axes, got builtins.float",
+        lambda *args: float(level_by_level(*args)),
+    ),
+    (
+        "level_of_mix",
+        "torch.float32, expected a whole number",
+        lambda *args: torch.tensor(float(level_by_level(*args))),
+    ),
+    ("level_of_mix", "wrong shape: got (1,)", lambda *args: torch.tensor([level_by_level(*args)])),
+    ("level_of_mix", "got a tuple of 2", lambda *args: (level_by_level(*args), 1.0)),
+    ("level_of_mix", "builtins.bool", lambda *args: True),
+    ("level_of_mix", "got 447, expected 449", lambda *args: level_by_level(*args) - 2),
+    ("repaint_step", "weighted mean", lambda x, k, m, t, e, a: torch.where(m.bool(), brought_to(t, k, e, a), x)),
+    (
+        "repaint_step",
+        "lost its second axis",
+        lambda x, k, m, *rest: by_plain_numbers(x, k, m.squeeze(), *rest),
+    ),
+    ("repaint_step", "of your own", lambda x, k, m, t, e, a: into_a_clone(x, k, m, t, torch.randn(x.shape), a)),
+    (
+        "repaint_step",
+        "changed its input x in place",
+        lambda x, k, m, t, e, a: x.lerp_(brought_to(t, k, e, a), m),
+    ),
+    ("repaint_step", "noised x, too", lambda x, k, m, t, e, a: brought_to(t, m * k, e, a) + (1 - m) * x),
+    ("repaint_step", "Your noising is incomplete", lambda x, k, m, t, e, a: m * (a[t].sqrt() * k + e) + (1 - m) * x),
+    ("repaint_step", "the wrong way round", lambda x, k, m, *rest: by_plain_numbers(x, k, 1 - m, *rest)),
 ]
 
 
@@ -1643,6 +2011,66 @@ def test_the_cases_of_the_scores_leave_room_for_every_fault():
     assert sum(distance < 1e-12 for distance in distances) == 1
 
 
+def test_the_functions_of_fusion_agree_with_the_course_s_own():
+    schedule, g = schedules.cosine(30), torch.Generator().manual_seed(0)
+    a, b, eps = (torch.randn((3, 3, 4, 4), generator=g) for _ in range(3))
+    t = torch.tensor([0, 7, 30])
+    mix = checks.noised_mix.solution(a, b, t, 0.3, eps, schedule.alpha_bar)
+    torch.testing.assert_close(mix, diffusion.q_sample(fusion.mixed(a, b, 0.3), t, eps, schedule))
+    exact = schedules.cosine(30, dtype=torch.float64)
+    for level in range(1, 31):
+        for share in (0, 0.2, 0.5, 0.9):
+            expected = fusion.level_of_mix(level, share, exact)
+            assert checks.level_of_mix.solution(level, share, exact.alpha_bar) == expected
+
+
+def test_slerp_turns_by_its_share_of_the_angle():
+    g = torch.Generator().manual_seed(0)
+    x, y = (F.normalize(torch.randn((5, 12), generator=g, dtype=torch.float64)) for _ in range(2))
+    between = checks.slerp.solution(x, y, 0.3)
+    torch.testing.assert_close(angles(x, between), 0.3 * angles(x, y))
+    torch.testing.assert_close(angles(between, y), 0.7 * angles(x, y))
+    torch.testing.assert_close(between.norm(dim=1), torch.ones(5, dtype=torch.float64))
+
+
+def test_repaint_step_agrees_with_the_course_s_sampler():
+    schedule, g = schedules.cosine(30), torch.Generator().manual_seed(3)
+    known, mask = (torch.rand((4, c, 2, 2), generator=g) for c in (3, 1))
+    model = ideal.IdealDenoiser(known, schedule)
+    steps = editing.repaint(model, schedule, known, mask, steps=6, eta=0.0, generator=g)
+    before = next(steps)
+    for _ in range(6):
+        eps = torch.randn(known.shape, generator=torch.Generator().set_state(g.get_state()))
+        after = next(steps)
+        x = samplers.ddim_step(after.x0_hat, after.eps_hat, before.t, after.t, schedule)
+        torch.testing.assert_close(
+            checks.repaint_step.solution(x, known, mask, after.t, eps, schedule.alpha_bar), after.x
+        )
+        before = after
+    assert after.t == 0
+
+
+def test_a_mix_of_two_noises_has_the_ratio_of_the_level_that_is_asked_for():
+    g, alpha_bar = torch.Generator().manual_seed(0), schedules.linear(1000, dtype=torch.float64).alpha_bar
+    eps, eps_b = torch.randn((2, 400_000), generator=g, dtype=torch.float64)
+    noise = (1 - alpha_bar[500]).sqrt() * (0.7 * eps + 0.3 * eps_b)
+    level = checks.level_of_mix.solution(500, 0.3, alpha_bar)
+    assert level == 449
+    assert math.log(alpha_bar[500] / noise.var()) == pytest.approx(math.log(odds(alpha_bar[level])), abs=0.02)
+
+
+def test_the_cases_of_fusion_leave_no_answer_to_rounding():
+    for case in checks.level_of_mix.inputs():
+        t, share, alpha_bar = case.args.values()
+        snr = odds(alpha_bar[1:]).log()
+        gaps, nearest = (snr - snr[t - 1] + math.log(share**2 + (1 - share) ** 2)).abs().sort()
+        if len(snr) > 1:  # two levels that are equally near would have no gap between them
+            assert gaps[1] - gaps[0] > 0.1 * (snr[nearest[0]] - snr[nearest[1]]).abs()
+    for case in checks.slerp.inputs():
+        sines = angles(*(case.args[name].double() for name in "xy")).sin()
+        assert bool(((sines > 0.1) | (sines < 1e-6) | sines.isnan()).all())
+
+
 def test_a_tuple_of_mean_and_variance_is_told_without_a_hint_about_numbers():
     text = verdict(checks.posterior, lambda *args: tuple(checks.posterior.solution(*args)))
     assert "got a tuple of 2: one tensor is asked for, see torch.stack" in text and "Hint" not in text
@@ -1739,10 +2167,14 @@ def test_nothing_wrong_passes(exercise, kind):
         return exercise(function)  # a float will do here, or float32
     if kind == "scalar" and not right.ndim and right.dtype == torch.float64:
         return exercise(function)  # a scalar in float64 is what is asked for
+    if kind == "integers" and isinstance(exercise, fusion_level.Whole):
+        return exercise(function)  # int32 is a whole number, too
     own = {"list": "got a list of", "tuple": "got a tuple of 1", "list of tensors": "got a list of 2"}
     if isinstance(exercise, scores_shared.Number):
         own |= {"complex": "your answer is complex"}
-    if isinstance(exercise, scores_shared.Number | scores_root.Pair):
+    if isinstance(exercise, fusion_level.Whole):
+        own |= {"one element": "off by one"}
+    if isinstance(exercise, scores_shared.Number | scores_root.Pair | fusion_level.Whole):
         said = own.get(kind, said)
     text = verdict(exercise, function)
     assert text.startswith(f"{exercise.name}: ") and said in text
@@ -1764,11 +2196,12 @@ def test_a_mistake_that_fits_some_inputs_only_is_not_named():
     assert "Right on 5 of 12 inputs" in text
 
 
-def test_an_error_quotes_the_student_s_line():
-    def q_sample(x_0, t, eps, schedule):
-        return x_0 @ eps[None] @ torch.ones(77)  # the student's line
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)
+def test_an_error_quotes_the_student_s_line(exercise):
+    def solve(*args):
+        return torch.ones(3) @ torch.ones(77)  # the student's line
 
-    assert "return x_0 @ eps[None] @ torch.ones(77)  # the student's line" in verdict(checks.q_sample, q_sample)
+    assert "return torch.ones(3) @ torch.ones(77)  # the student's line" in verdict(exercise, solve)
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)

@@ -1,7 +1,8 @@
 """Homework checks that name the mistake: `checks.q_sample(q_sample)` judges the student's function.
 
 A notebook's modules list their exercises in EXERCISES (notebook 01: toy_*, 02: derivation*, 03: cats*, 04:
-conditional*, 05: autoencoder*, 06: adversarial*, 07: scores*, 10: styles*); a new module is added to the loop below.
+conditional*, 05: autoencoder*, 06: adversarial*, 07: scores*, 08: fusion*, 10: styles*); a new module is added to the
+loop below.
 """
 
 from course_utils.checks import (
@@ -27,6 +28,10 @@ from course_utils.checks import (
     derivation_kl,
     derivation_posterior,
     derivation_x0,
+    fusion_inpaint,
+    fusion_level,
+    fusion_mix,
+    fusion_slerp,
     scores,
     scores_frechet,
     scores_pool,
@@ -52,6 +57,7 @@ for _module in (
     *(autoencoder, autoencoder_kl, autoencoder_likelihood, autoencoder_loss, autoencoder_importance),
     *(adversarial, adversarial_generator, adversarial_step, adversarial_draw, adversarial_r1),
     *(scores, scores_pool, scores_frechet, scores_root, scores_ratio),
+    *(fusion_mix, fusion_slerp, fusion_level, fusion_inpaint),
     *(styles_mix, styles_truncate, styles_conv),
 ):
     for _exercise in _module.EXERCISES:

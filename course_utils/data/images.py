@@ -19,6 +19,7 @@ from torchvision.datasets.utils import calculate_md5
 from course_utils import paths
 from course_utils.data import drawn
 from course_utils.data.levels import from_bytes, to_bytes
+from course_utils.data.photographs import DamagedDataError, check_size, to_rgb, unreadable, upright
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SPLITS = {"train": 5000, "test": 1000}  # images of one class of CIFAR-10, so as many of a drawn one
@@ -28,10 +29,6 @@ BY_HAND = "see data/README.md"
 
 class MissingDataError(FileNotFoundError):
     """A set of images is not where it was looked for."""
-
-
-class DamagedDataError(ValueError):
-    """A file is there but cannot be used: not an image, cut short, or not what its name promises."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,16 +173,6 @@ def _list_images(path: Path) -> list[Path]:
     return [path / name for name in images]
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits a pixel: Pillow's own conversion turns all above 255 white
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no agreed range; save it with 8 bits a channel")
-    if image.has_transparency_data:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    return image.convert("RGB")
-
-
 def _crop_head(image: Image.Image, left: float, top: float, right: float, bottom: float) -> Image.Image:
     """Cut a square around the box with 15% of room, moved inwards where it would leave the picture."""
     side = min(1.15 * max(right - left, bottom - top), *image.size)
@@ -199,22 +186,20 @@ def _read(path: Path, box, size: int, fit: str) -> np.ndarray:
     try:
         with Image.open(path) as file:
             if box is None:
-                file.draft(None, (2 * size, 2 * size))  # a large JPEG decodes several times faster at 1/2, 1/4, 1/8
-                image = _to_rgb(ImageOps.exif_transpose(file))
+                image = upright(file, (2 * size, 2 * size))
             else:
-                image = _crop_head(_to_rgb(file), *box)  # boxes count pixels as stored, before any rotation
+                image = _crop_head(to_rgb(file), *box)  # boxes count pixels as stored, before any rotation
         resize = ImageOps.fit if fit == "crop" else Image.Image.resize
         return np.asarray(resize(image, (size, size), Image.Resampling.LANCZOS))
     except Exception as error:  # Pillow and its decoders raise half a dozen types for damaged files
         reason = "the file is empty" if path.is_file() and not path.stat().st_size else error
-        problem = f"{path} cannot be read as an image ({reason}). Delete it or put a good copy in its place"
+        problem = f"{unreadable(path, reason)}. Delete it or put a good copy in its place"
         raise DamagedDataError(f"{problem}; folder(..., skip_bad=True) goes on without such files") from error
 
 
 def _from_files(files, size, classes, title, n, seed, fit="crop", skip_bad=False) -> ImageSet:
     """Decode n of the files, each (path, label, box of the head or None)."""
-    if not isinstance(size, int) or size < 1:
-        raise ValueError(f"size counts pixels: a whole number of at least 1, got {size!r}")
+    check_size(size)
     files = [files[i] for i in _choose(len(files), n, seed, title)]
     pixels, labels, bad = [], [], []
     for path, label, box in files:  # one after the other: threads made this slower, as they wait for each other

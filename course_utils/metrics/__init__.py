@@ -2,9 +2,9 @@
 
 `clouds`: points in the plane. `features`: networks that turn pictures into features, and statistics of these.
 `cache`: features kept by the content of the pictures.
-`distances`: between sets of features. `estimates`: what they say about more pictures. `distortions`: pictures spoilt
-by degrees. `files`: pictures resized and stored. `pairs`: between a picture and its copy.
-`recognise`: what is to be seen. `protocol`: what the course reports about a set of pictures.
+`distances`: between sets of features. `kinship`: of a picture from its parents. `estimates`: what they say about more
+pictures. `distortions`: pictures spoilt by degrees. `files`: pictures resized and stored. `pairs`: between a picture
+and its copy. `recognise`: what is to be seen. `protocol`: what the course reports about a set of pictures.
 """
 
 from course_utils.metrics import (
@@ -15,13 +15,23 @@ from course_utils.metrics import (
     estimates,
     features,
     files,
+    kinship,
     pairs,
     protocol,
     recognise,
 )
 from course_utils.metrics.clouds import distance_to, floor, sliced_wasserstein
-from course_utils.metrics.distances import copying, density_coverage, frechet_distance, kid, nearest, precision_recall
+from course_utils.metrics.distances import (
+    copying,
+    density_coverage,
+    frechet_distance,
+    kid,
+    nearest,
+    precision_recall,
+    realism,
+)
 from course_utils.metrics.features import Statistics
+from course_utils.metrics.kinship import parent_distances, parent_rank
 from course_utils.metrics.pairs import psnr, ssim
 from course_utils.metrics.protocol import real_floor, score
 
@@ -40,12 +50,16 @@ __all__ = [
     "floor",
     "frechet_distance",
     "kid",
+    "kinship",
     "nearest",
     "pairs",
+    "parent_distances",
+    "parent_rank",
     "precision_recall",
     "protocol",
     "psnr",
     "real_floor",
+    "realism",
     "recognise",
     "score",
     "sliced_wasserstein",

@@ -130,6 +130,23 @@ def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[float, flo
     return float(inside.sum() / (k * len(fake))), float((inside > 0).double().mean())
 
 
+def realism(fake: Tensor, real: Tensor, k: int = 3) -> Tensor:
+    """Return how deep each fake image lies among the real ones, (M,): 1 or more inside the smaller balls around these.
+
+    Source: Kynkäänniemi et al. 2019, eq. 3: the largest ratio of the radius of a real image's ball, the distance to its
+    k-th nearest other real one, to the distance of the fake from its centre; the half of the balls with the largest
+    radii, those of outliers, does not count, unlike in `precision_recall`. inf for a copy of one that counts. real (N,
+    D), fake (M, D). Depends on N. Raises ValueError for N not above k, and as `kid`.
+    """
+    real, fake = _both(real, fake)
+    if not 1 <= k < len(real):
+        raise ValueError(f"there must be more than k = {k} >= 1 real images, got {len(real)}")
+    radius = nearest(real, real, k + 1)[0][:, k]  # k + 1, since each is its own nearest
+    small = radius <= radius.median()
+    real, radius = real[small], radius[small]
+    return torch.cat([(radius / torch.cdist(block, real)).amax(1) for block in fake.split(_rows(real))])
+
+
 def copying(fake: Tensor, train: Tensor, test: Tensor) -> float:
     """Probability that a fake image lies nearer to the training set than a test image does: 0.5 is right, 1 copies.
 

@@ -5,6 +5,8 @@ from course_utils.widgets.classes import class_explorer, morph_explorer
 from course_utils.widgets.distortions import distortion_explorer
 from course_utils.widgets.draw import DrawYourOwn
 from course_utils.widgets.explorers import schedule_explorer, trajectory_explorer
+from course_utils.widgets.face_box import face_box
+from course_utils.widgets.fusion import fusion_explorer
 from course_utils.widgets.images import image_schedule_explorer, image_trajectory_explorer, sampler_explorer
 from course_utils.widgets.latents import interpolation_explorer, latent_explorer
 from course_utils.widgets.league import pareto_explorer
@@ -19,6 +21,8 @@ __all__ = [
     "bias_explorer",
     "class_explorer",
     "distortion_explorer",
+    "face_box",
+    "fusion_explorer",
     "image_schedule_explorer",
     "image_trajectory_explorer",
     "interpolation_explorer",

@@ -107,7 +107,7 @@ viz.show(
 # | ✅ | [05 · Variational autoencoders](05_vae.ipynb) | what the KL weight buys, collapse, over-fitting; diffusion in the latent space |
 # | ✅ | [06 · DCGAN](06_dcgan.ipynb) | two networks at war: circles, collapse, losses that do not rank |
 # | ✅ | [07 · FID study](07_fid_study.ipynb) | how good is it? What scores measure, what moves them, what they miss; a league table |
-# | ⏳ | 08 · Fusion | the child of two cats |
+# | ✅ | [08 · Fusion](08_fusion.ipynb) | the child of two cats: a naive recipe mended step by step, with your own photographs if you like |
 # | ⏳ | 09 · EDM and fast samplers | the same quality in 20 steps instead of 1,000 |
 # | ✅ | [10 · StyleGAN2](10_stylegan2.ipynb) | taken apart: what each of its five ideas does; styles, truncation, projection; a race at equal minutes |
 #
