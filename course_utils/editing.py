@@ -110,8 +110,9 @@ def repaint(
 
     After each step down, what is known is put back, noised to the level reached (Eq. 8). resample: how often each step
     is taken, going back up in between (their U; jumps of length 1), so that both parts come to agree. mask: (B, 1, H,
-    W) or of any shape that broadcasts to x_0, from 0 to 1, in between for a soft edge. t: where to start, 1..T (None:
-    T, all but pure noise): at a lower level the unknown part is redrawn from what stands there in x_0, as in `sdedit`.
+    W) or of any shape that broadcasts to x_0, from 0 to 1, in between for a soft edge (where two noises average, and
+    are weaker). t: where to start, 1..T (None: T, all but pure noise): at a lower level the unknown part is redrawn
+    from what stands there in x_0, as in `sdedit`.
     steps: levels on the way (None: every one); the last step is taken once, so that the network is evaluated
     (steps - 1) * resample + 1 times. eta, y and clip as for `ddim`.
     Yields steps + 1 records; the last x equals x_0 where mask is 1. Raises ValueError for a mask outside [0, 1] or of

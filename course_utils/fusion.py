@@ -21,10 +21,8 @@ from course_utils.schedules import Schedule
 HOW = (*latents.HOW, "centred")
 DARK = -0.3  # mean luminance below which a picture counts as dark
 EDGE = {"spliced": 0.125, "repainted": 0.25}  # height of the seam, as a share of the picture's
-# t / T of a method that is not told another
-LEVEL = dict.fromkeys(("independent", "shared", "spherical", "centred", "inverted", "spliced"), 0.5) | {
-    "repainted": 0.9
-}
+LEVEL = {"independent": 0.5, "shared": 0.5, "spherical": 0.5, "centred": 0.5, "inverted": 0.5}  # t / T
+LEVEL |= {"spliced": 0.5, "repainted": 0.9}
 LABELS = {
     "cross-fade": "cross-fade of pixels",
     "independent": "noised, each with its own noise",
@@ -50,6 +48,8 @@ def mixed(a: Tensor, b: Tensor, lambda_: float | Tensor, how: str = "linear") ->
     pictures get no darker, and what is left on the arc. Raises ValueError for shapes that differ, another `how`, and
     lambda_ outside [0, 1] or not one for each picture.
     """
+    if how not in HOW:
+        raise ValueError(f"unknown way to mix {how!r}: choose one of {', '.join(HOW)}")
     of_b = shares(lambda_, a)
     if how != "centred":
         return latents.between(a, b, of_b, how)

@@ -197,3 +197,21 @@ def test_random_levels_reach_every_pair_once(few_faces, monkeypatch, two_levels,
     assert all(call["steps"] == call["t"] // 10 for call in seen)
     assert any(call["t"] != call["t_b"] for call in seen) == two_levels
     assert len(seen) == len({(call["t"], call["t_b"]) for call in seen}), "pictures of one level go side by side"
+
+
+def test_what_is_stored_for_notebook_08_is_whole_and_holds_no_picture():
+    found = fusions.load()
+    floor = found["floor"][1]
+    scored = {name: facts for name, (_, facts) in found.items() if "scores" in facts}
+    assert not any(tensors for tensors, _ in found.values())
+    assert len(scored) == len(found) - 2  # but the floor and the judge of ghosts
+    for name, facts in scored.items():
+        assert 0 <= facts["near"] <= facts["far"] and facts["far"] >= 0.5, name
+        assert 0 <= facts["rank"] <= 1 and facts["fd_se"] > 0 and facts["fd_few"][1] > 0, name
+        assert facts["fd_few"][0] > facts["scores"]["fd"], name  # fewer pictures, the larger bias
+    # the parents are what the floor is made of, and a copy of one of them is as far from the other as that is
+    parent = scored[f"method, {fusions.PARENTS}"]
+    assert parent["near"] == 0 and parent["far"] == 1
+    assert abs(parent["scores"]["fd"] - floor[str(fusions.N)]["fd"]) < 6 * parent["fd_se"]
+    ghosts = found["ghosts"][1]
+    assert ghosts["photographs"] < 0.5 < ghosts["exposures"] < ghosts["accuracy"] + 0.1

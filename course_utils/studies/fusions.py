@@ -277,8 +277,9 @@ def at_random(
             rows = (drawn == torch.tensor([ours, other])).all(1) if two_levels else drawn[:, 0] == ours
             t, t_b = (int(k) * schedule.T // GRID for k in (ours, other))
             how = {"t": t, "t_b": t_b, "shared": shared, "steps": max(1, STEPS * t // schedule.T), "clip": True}
-            pair = (x[rows].to(schedule.device) for x in (a, b))
-            out[rows] = samplers.final(fusion.noised(model, schedule, *pair, generator=random, **how)).cpu()
+            pair = [x[rows].to(schedule.device) for x in (a, b)]
+            draws = [random] * len(pair[0])  # on the CPU, whatever the device
+            out[rows] = samplers.final(fusion.noised(model, schedule, *pair, generator=draws, **how)).cpu()
         return out
 
     return measured(tools, fused)
