@@ -47,10 +47,11 @@ def invert(
 
     Source: Song et al. 2021, section 5.4, whose ODE runs either way. A step down from level n to level m < n is
     x_m = sqrt(alpha_bar_m) x0_hat + sigma_m eps_hat with predictions at x_n. Going up, x_n is the unknown: it is
-    guessed with the last eps_hat, and put right by `rounds` evaluations at the guess, a fixed-point iteration (Pan et
-    al. 2023, Effective real image editing with accelerated iterative diffusion inversion). t: where to stop, 1..T
-    (None: T). steps: levels on the way, evenly spread (None: every one); evaluations of the network: steps * rounds.
-    y and clip as for `ddim`.
+    guessed with the last eps_hat, and put right by `rounds` evaluations at the guess, a fixed-point iteration (after
+    Pan et al. 2023, Effective real image editing with accelerated iterative diffusion inversion, without their
+    acceleration). Of a picture that the model cannot reproduce, eps_hat grows with rounds, above all in the first step.
+    t: where to stop, 1..T (None: T). steps: levels on the way, evenly spread (None: every one); evaluations of the
+    network: steps * rounds. y and clip as for `ddim`.
     Yields steps + 1 records, from level 0 to t. Raises ValueError for a t that is no level, steps outside 1..t or
     rounds < 1.
     """
@@ -80,7 +81,7 @@ def sdedit(
     generator: Generators = None,
     **options,
 ) -> Iterator[Step]:
-    """Noise pictures x_0 to level t, and let a sampler come down from there (Meng et al. 2022, SDEdit, Algorithm 1).
+    """Noise pictures x_0 to level t, and let a sampler come down from there (after Meng et al. 2022, SDEdit).
 
     What is larger than the noise of that level stays, what is finer is drawn anew: a small t keeps the picture and its
     faults, a large one mends both away. t: 1..T. sampler: a name in `samplers.SAMPLERS`, which takes the options.

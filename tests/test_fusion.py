@@ -216,7 +216,7 @@ def test_pictures_that_differ_in_shape_are_refused_by_every_method(method, other
         (lambda: fusion.repainted(M, S, A, A, torch.zeros(3), t=9), r"one for each of 2 pictures: got \(3,\)"),
         (lambda: [fusion.level_of_mix(51, 0.5, S)], r"t must be a level .*1\.\.50; got 51"),
         (lambda: [fusion.level_of_mix(9, math.nan, S)], r"must lie in \[0, 1\], got nan"),
-        (lambda: [latents.between(A, A, torch.zeros(2), "cubic")], "unknown way to mix 'cubic': choose one of"),
+        (lambda: [latents.between(A, A, torch.zeros(2), "cubic")], "unknown interpolation 'cubic': choose one of"),
         (lambda: [latents.between(A, A[:1], torch.zeros(2))], r"one shape, got \(2, 3, 4, 4\) and \(1, 3, 4, 4\)"),
     ],
 )

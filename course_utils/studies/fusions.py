@@ -41,6 +41,7 @@ RANDOM = {  # the sources' recipe: which of its faults each has
 }
 PARENTS = "parent A"
 STRANGERS = "another cat"
+RESTORED = "cross-fade with its contrast restored"  # without a network
 Fuser = Callable[[Tensor, Tensor, int], Tensor]  # from pictures a and b, (B, 3, S, S), and a seed to fusions
 
 
@@ -70,6 +71,7 @@ def jobs(device: str = "cpu") -> dict[str, store.Job]:
         {"floor": store.Job({"n": [FEW, N]}, partial(floor, tools))}
         | {
             f"method, {PARENTS}": store.Job({"n": N}, partial(measured, tools, _first)),
+            f"method, {RESTORED}": store.Job({"n": N}, partial(measured, tools, _restored)),
             f"method, {STRANGERS}": store.Job({"n": N}, partial(measured, tools, None)),
         }
         | {
@@ -122,6 +124,10 @@ def load(path: Path | None = None) -> dict[str, store.Found]:
 
 def _first(a: Tensor, b: Tensor, _: int) -> Tensor:
     return a
+
+
+def _restored(a: Tensor, b: Tensor, _: int) -> Tensor:
+    return fusion.mixed(a, b, 0.5, "centred")
 
 
 def floor(tools: Callable[[], Tools]) -> store.Found:
