@@ -49,7 +49,7 @@ def invert(
     x_m = sqrt(alpha_bar_m) x0_hat + sigma_m eps_hat with predictions at x_n. Going up, x_n is the unknown: it is
     guessed with the last eps_hat, and put right by `rounds` evaluations at the guess, a fixed-point iteration (after
     Pan et al. 2023, Effective real image editing with accelerated iterative diffusion inversion, without their
-    acceleration). Of a picture that the model cannot reproduce, eps_hat grows with rounds, above all in the first step.
+    acceleration). Of a picture that the model cannot reproduce, eps_hat grows with rounds.
     t: where to stop, 1..T (None: T). steps: levels on the way, evenly spread (None: every one); evaluations of the
     network: steps * rounds. y and clip as for `ddim`.
     Yields steps + 1 records, from level 0 to t. Raises ValueError for a t that is no level, steps outside 1..t or

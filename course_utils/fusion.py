@@ -6,12 +6,14 @@ pictures, or a tensor (B,) with one for each. Pictures a and b are (B, C, H, W):
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from course_utils import editing, latents, sample, samplers
 from course_utils.checkpoints import Checkpoint
+from course_utils.data.levels import in_range
 from course_utils.diffusion import Model, q_sample
 from course_utils.models.layers import check_images
 from course_utils.models.vae import VAE
@@ -37,7 +39,6 @@ LABELS = {
 }
 _IN_LATENTS = ("independent", "shared", "spherical", "centred", "inverted")
 _OF_VAE = {"linear": "linear", "spherical z": "spherical"}
-_ROUNDING = 1e-4  # by which a picture may leave [-1, 1]
 
 
 def mixed(a: Tensor, b: Tensor, lambda_: float | Tensor, how: str = "linear") -> Tensor:
@@ -110,9 +111,8 @@ def level_of_mix(t: int, lambda_: float, schedule: Schedule) -> int:
     logarithm of the signal-to-noise ratio, 1..T. Raises ValueError for a t that is no level and as `mixed`.
     """
     share = float(shares(lambda_, schedule.beta[:1]))
-    snr = (schedule.alpha_bar / schedule.sigma**2).double()[1:].log()
-    wanted = snr[samplers.check_level(t, schedule, "t") - 1] - math.log((1 - share) ** 2 + share**2)
-    return int((snr - wanted).abs().argmin()) + 1
+    wanted = schedule.log_snr[samplers.check_level(t, schedule, "t")] - math.log((1 - share) ** 2 + share**2)
+    return int((schedule.log_snr - wanted).abs().argmin())
 
 
 def inverted(
@@ -154,6 +154,13 @@ def seam(like: Tensor, lambda_: float | Tensor, edge: float) -> Tensor:
     return ((row - middle) / ramp + 0.5).clamp(0, 1).to(like.dtype).view(-1, 1, height, 1)
 
 
+def _splice(a: Tensor, b: Tensor, lambda_: float | Tensor, edge: float) -> tuple[Tensor, Tensor]:
+    """Return a and b laid together along a seam, and the share of b at each place."""
+    _check_alike(a, b)
+    of_b = seam(a, lambda_, edge)
+    return (1 - of_b) * a + of_b * b, of_b
+
+
 def spliced(
     model: Model,
     schedule: Schedule,
@@ -169,9 +176,8 @@ def spliced(
 
     For pictures in which the same place shows the same part, as with faces cut out alike. Raises ValueError as these.
     """
-    _check_alike(a, b)
-    of_b = seam(a, lambda_, edge)
-    yield from editing.sdedit(model, schedule, (1 - of_b) * a + of_b * b, t=t, **options)
+    x_0, _ = _splice(a, b, lambda_, edge)
+    yield from editing.sdedit(model, schedule, x_0, t=t, **options)
 
 
 def repainted(
@@ -186,17 +192,16 @@ def repainted(
     **options,
 ) -> Iterator[Step]:
     """Lay the upper part of a on the lower part of b, keep both, and draw the seam anew by `editing.repaint`."""
-    _check_alike(a, b)
-    of_b = seam(a, lambda_, edge)
+    x_0, of_b = _splice(a, b, lambda_, edge)
     kept = ((of_b == 0) | (of_b == 1)).to(a)
-    yield from editing.repaint(model, schedule, (1 - of_b) * a + of_b * b, kept, t=t, **options)
+    yield from editing.repaint(model, schedule, x_0, kept, t=t, **options)
 
 
 METHODS: dict[str, Callable[..., Iterator[Step]]] = {
-    "independent": lambda *given, **options: noised(*given, shared=False, **options),
+    "independent": partial(noised, shared=False),
     "shared": noised,
-    "spherical": lambda *given, **options: noised(*given, shared=False, how="spherical", **options),
-    "centred": lambda *given, **options: noised(*given, shared=False, how="centred", **options),
+    "spherical": partial(noised, shared=False, how="spherical"),
+    "centred": partial(noised, shared=False, how="centred"),
     "inverted": inverted,
     "spliced": spliced,
     "repainted": repainted,
@@ -234,9 +239,8 @@ def fuse(
     there, images whose shapes differ, are not finite or leave [-1, 1], and as the method.
     """
     if method not in (known := methods(checkpoint)):
-        raise ValueError(
-            f"{checkpoint.name} cannot fuse by {method!r}: it has {', '.join(known) or 'no method at all'}"
-        )
+        has = ", ".join(known) or "no method at all"
+        raise ValueError(f"{checkpoint.name} cannot fuse by {method!r}: it has {has}")
     a, b = check_pair(a, b)
     check_images(a, 3, checkpoint.model.config.size)
     model, schedule = checkpoint.model, checkpoint.schedule
@@ -264,13 +268,9 @@ def check_pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     for name, x in (("a", a), ("b", b)):
         if x.ndim != 4 or x.shape[1] != 3 or not len(x):
             raise ValueError(f"{name} must hold images (B, 3, H, W), got shape {tuple(x.shape)}; one image is x[None]")
-        if not (x.is_floating_point() and bool((x.abs() <= 1 + _ROUNDING).all())):  # nan is not, either
-            low, high = float(x.min()), float(x.max())
-            raise ValueError(
-                f"{name} must lie in [-1, 1], got {low:g} to {high:g}: bytes become images by x / 127.5 - 1"
-            )
+    a, b = in_range(a, "a"), in_range(b, "b")
     _check_alike(a, b)
-    return a.clamp(-1, 1), b.clamp(-1, 1)
+    return a, b
 
 
 def _check_alike(a: Tensor, b: Tensor) -> None:

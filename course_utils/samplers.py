@@ -71,7 +71,7 @@ def check_steps(steps: int | None, start: int, schedule: Schedule) -> int:
 
 def _lambda(schedule: Schedule) -> Tensor:
     """Half the log of the signal-to-noise ratio, falling with t, (T+1,); infinite at t = 0 (Lu et al. 2022b)."""
-    return schedule.alpha_bar.log() / 2 - schedule.sigma.log()
+    return schedule.log_snr / 2
 
 
 def spaced(steps: int, start: int, schedule: Schedule, spacing: str) -> list[int]:

@@ -35,6 +35,11 @@ class Schedule:
         return len(self.beta) - 1
 
     @property
+    def log_snr(self) -> Tensor:
+        """Log of the signal-to-noise ratio alpha_bar / sigma^2, falling with t, (T+1,); infinite at t = 0."""
+        return self.alpha_bar.log() - 2 * self.sigma.log()
+
+    @property
     def device(self) -> torch.device:
         """Device of the arrays."""
         return self.beta.device

@@ -216,7 +216,12 @@ def _rendered(figure: Figure, dpi: int = 70) -> Pillow.Image:
 
 
 def _play(frames: list[Pillow.Image], colours: int, alt: str, name: str, seconds: float, hold: float) -> None:
-    palette = frames[-1].quantize(colours, dither=Pillow.Dither.NONE)  # one for all: a PNG has a single palette
+    # a PNG has a single palette: one for the first, the middle and the last frame
+    width, height = frames[0].size
+    sheet = Pillow.new("RGB", (width, 3 * height))
+    for k, frame in enumerate((frames[0], frames[len(frames) // 2], frames[-1])):
+        sheet.paste(frame, (0, k * height))
+    palette = sheet.quantize(colours, dither=Pillow.Dither.NONE)
     shades = np.array(palette.getpalette()).reshape(-1, 3)
     shades[shades.min(1) > 244] = 255  # the paper: Pillow looks colours up roughly, and takes a pale grey for white
     palette.putpalette(shades.flatten().tolist())

@@ -184,7 +184,7 @@ def test_random_levels_reach_every_pair_once(few_faces, monkeypatch, two_levels,
         seen.append(how | {"n": len(a)})
         yield Step(0, a + 10 * b, None, None)
 
-    def measured(tools, fuse):
+    def measured(tools, fuse, n):
         a, b = few_faces.train[:50], few_faces.train[50:100]
         torch.testing.assert_close(fuse(a, b, 0), a + 10 * b)
         return {}, {}

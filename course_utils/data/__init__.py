@@ -1,4 +1,5 @@
-"""Data of the course: `toy` (points in the plane), `drawn` (procedural pictures), `images` (photographs).
+"""Data of the course: `toy` (points in the plane), `drawn` (procedural pictures), `images` (sets of photographs),
+`photographs` (single ones of the reader's).
 
 The names of `images` are offered here too. They load on first use, because torchvision costs a second to import.
 """
@@ -6,7 +7,7 @@ The names of `images` are offered here too. They load on first use, because torc
 from importlib import import_module
 
 _IMAGES = ("ImageSet", "cat_faces", "cifar10", "folder")
-__all__ = ["drawn", "images", "toy", *_IMAGES]
+__all__ = ["drawn", "images", "photographs", "toy", *_IMAGES]
 
 
 def __getattr__(name: str):

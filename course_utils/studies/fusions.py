@@ -66,18 +66,18 @@ def jobs(device: str = "cpu") -> dict[str, store.Job]:
 
     load = cache(partial(checkpoints.load, device=device))
     sha = {name: checkpoints.names()[name]["sha256"] for name in CHECKPOINTS}
-    ways = [(name, method) for name in CHECKPOINTS for method in fusion.methods(checkpoints.load(name))]
+    ways = [(name, method) for name in CHECKPOINTS for method in fusion.methods(load(name))]
     return (
         {"floor": store.Job({"n": [FEW, N]}, partial(floor, tools))}
         | {
-            f"method, {PARENTS}": store.Job({"n": N}, partial(measured, tools, _first)),
-            f"method, {RESTORED}": store.Job({"n": N}, partial(measured, tools, _restored)),
-            f"method, {STRANGERS}": store.Job({"n": N}, partial(measured, tools, None)),
+            f"method, {PARENTS}": store.Job({"n": N}, partial(measured, tools, _first, N)),
+            f"method, {RESTORED}": store.Job({"n": N}, partial(measured, tools, _restored, N)),
+            f"method, {STRANGERS}": store.Job({"n": N}, partial(measured, tools, None, N)),
         }
         | {
             f"method, {name}, {method}": store.Job(
                 {"sha256": sha[name], "n": N, "level": fusion.LEVEL.get(method), "steps": STEPS},
-                partial(by_method, tools, load, name, method),
+                partial(by_method, tools, load, name, method, n=N),
             )
             for name, method in ways
         }
@@ -89,7 +89,8 @@ def jobs(device: str = "cpu") -> dict[str, store.Job]:
         }
         | {
             f"random, {name}": store.Job(
-                {"sha256": sha[PIXELS], "n": N, "grid": GRID, **faults}, partial(at_random, tools, load, **faults)
+                {"sha256": sha[PIXELS], "n": N, "grid": GRID, "steps": STEPS, **faults},
+                partial(at_random, tools, load, **faults),
             )
             for name, faults in RANDOM.items()
         }
@@ -109,11 +110,7 @@ def jobs(device: str = "cpu") -> dict[str, store.Job]:
             for which in ("both dark", "unseen")
             for method in ("cross-fade", "shared", "spherical", "centred", "inverted")
         }
-        | {
-            f"both dark, {PARENTS}": store.Job(
-                {"n": SOME}, partial(measured, tools, lambda a, *_: a, SOME, "both dark")
-            )
-        }
+        | {f"both dark, {PARENTS}": store.Job({"n": SOME}, partial(measured, tools, _first, SOME, "both dark"))}
     )
 
 
@@ -144,8 +141,9 @@ def by_method(
     load: Callable[[str], Checkpoint],
     name: str,
     method: str,
+    *,
+    n: int,
     level: float | None = None,
-    n: int = N,
     which: str = "",
 ) -> store.Found:
     """Measure one method of `fusion.fuse` at lambda_ 0.5 and at a share of T, None for the method's own."""
@@ -211,15 +209,15 @@ def chosen(found: Tools, n: int, which: str) -> tuple[Tensor, Tensor, Tensor, Te
         rows = fusion.pairs(test, n)
         a, b = rows.T
         return test[a], test[b], found.reference[a], found.reference[b], found.features[: len(test)]
-    rows = fusion.pairs(found.train, N)
     if which == "both dark":
         dark = (fusion.luminance(found.train) < fusion.DARK).nonzero()[:, 0]
-        rows = dark[: 2 * n].view(-1, 2)
-    a, b = rows[:n].T
+        a, b = dark[: 2 * n].view(-1, 2).T
+    else:
+        a, b = fusion.pairs(found.train, n).T
     return found.train[a], found.train[b], found.features[a], found.features[b], found.reference
 
 
-def measured(tools: Callable[[], Tools], fuse: Fuser | None, n: int = N, which: str = "") -> store.Found:
+def measured(tools: Callable[[], Tools], fuse: Fuser | None, n: int, which: str = "") -> store.Found:
     """Fuse n pairs and return facts: scores, and medians of where the fusions lie between their parents.
 
     fuse: None takes another real picture for each pair. scores and realism are against the test pictures (of unseen
@@ -231,7 +229,7 @@ def measured(tools: Callable[[], Tools], fuse: Fuser | None, n: int = N, which: 
     found = tools()
     a, b, of_a, of_b, reference = chosen(found, n, which)
     if fuse is None:
-        features = found.features[fusion.pairs(found.train, N, seed=1)[:n, 0]]
+        features = found.features[fusion.pairs(found.train, n, seed=1)[:, 0]]
         return {}, placed(features, of_a, of_b, reference, found.network)
     clock = store.clock(found.network.device)
     began = clock()
@@ -278,17 +276,19 @@ def at_random(
 
     def fused(a: Tensor, b: Tensor, _: int) -> Tensor:
         drawn = torch.randint(1, GRID + 1, (len(a), 2), generator=random)
+        if not two_levels:
+            drawn[:, 1] = drawn[:, 0]
         out = torch.empty_like(a)
-        for ours, other in drawn.unique(dim=0).tolist() if two_levels else [[k, k] for k in drawn[:, 0].unique()]:
-            rows = (drawn == torch.tensor([ours, other])).all(1) if two_levels else drawn[:, 0] == ours
-            t, t_b = (int(k) * schedule.T // GRID for k in (ours, other))
+        for both in drawn.unique(dim=0):
+            rows = (drawn == both).all(1)
+            t, t_b = (both * schedule.T // GRID).tolist()
             how = {"t": t, "t_b": t_b, "shared": shared, "steps": max(1, STEPS * t // schedule.T), "clip": True}
             pair = [x[rows].to(schedule.device) for x in (a, b)]
             draws = [random] * len(pair[0])  # on the CPU, whatever the device
             out[rows] = samplers.final(fusion.noised(model, schedule, *pair, generator=draws, **how)).cpu()
         return out
 
-    return measured(tools, fused)
+    return measured(tools, fused, N)
 
 
 if __name__ == "__main__":

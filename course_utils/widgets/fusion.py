@@ -12,7 +12,7 @@ from torch import Tensor
 
 from course_utils import fusion, sample, viz
 from course_utils.checkpoints import Checkpoint
-from course_utils.data.levels import to_bytes
+from course_utils.data.levels import in_range, to_bytes
 from course_utils.models.vae import VAE
 from course_utils.samplers import Step
 from course_utils.widgets.images import WIDE, WRAP, Drawer, tiles, told
@@ -27,7 +27,6 @@ FRAME_MS = 380  # a film is over within five seconds, so that it needs no button
 COLUMNS = 8  # of the strip
 _SMALL, _LARGE, _GAP, _TILE = 220, 350, 10, 100  # CSS pixels
 _WIDTH = 2 * (_SMALL + _GAP) + _LARGE
-_ROUNDING = 1e-4  # by which a picture may leave [-1, 1]
 
 
 def kind(checkpoint: Checkpoint) -> str:
@@ -73,10 +72,7 @@ def _checked(images, what: str, shape: tuple[str | int, ...]) -> Tensor:
     if images.ndim != len(shape) or images.shape[-3:] != shape[-3:]:
         wanted = f"({', '.join(map(str, shape))})"
         raise ValueError(f"{what} must have shape {wanted}, as the checkpoints do, got {tuple(images.shape)}")
-    if not bool((images.abs() <= 1 + _ROUNDING).all()):  # nan is not, either
-        low, high = float(images.min()), float(images.max())
-        raise ValueError(f"{what} must lie in [-1, 1], got {low:g} to {high:g}: bytes become images by x / 127.5 - 1")
-    return images.clamp(-1, 1)
+    return in_range(images, what)
 
 
 def _usable(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:

@@ -218,19 +218,16 @@ rows(
 
 
 # %%
-def noise_per_signal(t):
-    return schedule.sigma[t] / schedule.alpha_bar[t].sqrt()
-
-
+noise_per_signal = (-schedule.log_snr / 2).exp()  # at each level
 print(f"{'A, B noised to':16s}{'share of B':>12s}{'noise / signal':>16s}{'expected for A':>16s}{'it fits level':>15s}")
 uneven, eps = {}, torch.randn(a.shape, generator=random)
 for t_a, t_b in ((500, 500), (300, 700), (700, 300)):
     x = sum(diffusion.q_sample(x_0, at(t, x_0), eps, schedule) for x_0, t in ((a, t_a), (b, t_b))) / 2
     of_a, of_b = (schedule.alpha_bar[t].sqrt() / 2 for t in (t_a, t_b))
     signal, noise = of_a + of_b, (schedule.sigma[t_a] + schedule.sigma[t_b]) / 2  # shared noise adds up as it is
-    fits = int((noise_per_signal(torch.arange(T + 1)) - noise / signal).abs().argmin())
-    expected = noise_per_signal(t_a)
-    print(f"{t_a:6d}, {t_b:4d}    {of_b / signal:12.2f}{noise / signal:16.2f}{expected:16.2f}{fits:15d}")
+    fits = int((noise_per_signal - noise / signal).abs().argmin())
+    numbers = f"{of_b / signal:12.2f}{noise / signal:16.2f}{noise_per_signal[t_a]:16.2f}{fits:15d}"
+    print(f"{t_a:6d}, {t_b:4d}    {numbers}")
     uneven[f"{t_a}, {t_b}, told {t_a}"] = denoised(x, t_a)
 uneven[f"{t_a}, {t_b}, told {fits}"] = denoised(x * schedule.alpha_bar[fits].sqrt() / signal, fits)
 rows(
@@ -323,7 +320,7 @@ for name, x, steps in (*(("generated", a[:few], steps) for steps in (10, 20, 50)
     print(line)
 
 # %% [markdown]
-# *Look for:* more steps bring a generated cat back, 50 steps with 4 evaluations each to 34 dB. The norms are the surprise. At level $T$ there should be noise, of norm $1\,\sqrt d$. Generated cats arrive with 0.3 to 0.4 of it, although they came from noise of norm 1: the last step down, to level 0, throws away the noise that was left, and no step up can know of it. Drawn cats, which the network has never seen, end at 1.4, 2.2 or 3.6, depending on how often we asked: the iteration does not settle. In the first step up, each evaluation adds to $\hat\epsilon$ what the network cannot reproduce of the picture. They come back to 21 to 26 dB. So $x_T$ of a given picture is a code for it rather than a draw of noise.
+# *Look for:* more steps bring a generated cat back, 50 steps with 4 evaluations each to 34 dB. The norms are the surprise. At level $T$ there should be noise, of norm $1\,\sqrt d$. Generated cats arrive with 0.3 to 0.4 of it, although they came from noise of norm 1. We think it is the last step down, to level 0: it throws away the noise that was left, and no step up can know of it. Drawn cats, which the network has never seen, end at 1.4, 2.2 or 3.6, depending on how often we asked: the iteration does not settle. In the first step up, each evaluation adds to $\hat\epsilon$ what the network cannot reproduce of the picture. They come back to 21 to 26 dB. So $x_T$ of a given picture is a code for it rather than a draw of noise.
 #
 # A code can be mixed. Climb from both parents, half-way as before, to level 500, mix there, centred, come down. Beside it, centred pixels: the cross-fade with its contrast restored, without any network.
 
@@ -371,17 +368,17 @@ viz.rows(
 
 # %%
 lambdas = torch.linspace(0, 1, choose(ci=2, lecture=7, full=25))
-films, n = {}, min(2, len(a))
-for method in ("cross-fade", "centred", "inverted"):
+films, n, ways = [], min(2, len(a)), ("cross-fade", "centred", "inverted")
+for method in ways:
     pair = [x[:n].repeat_interleave(len(lambdas), 0) for x in (a, b)]
     x = samplers.final(fusion.fuse(faces, *pair, method, lambdas.repeat(n), steps=STEPS, same_noise=True))
-    films[method] = x.clamp(-1, 1).unflatten(0, (n, len(lambdas))).transpose(0, 1)
+    films.append(x.clamp(-1, 1).unflatten(0, (n, len(lambdas))))
 viz.film(
-    [*films.values()],
-    [*films],
-    [f"λ = {share:.2f}" for share in lambdas],
+    torch.stack(films, 2).unbind(),
+    [f"pair {k + 1}" for k in range(n)],
+    [f"{', '.join(ways)}: λ = {share:.2f}" for share in lambdas],
     alt="A film of two pairs: A turns into B by cross-fading, by mixing noised pictures and by mixing inverted ones. Half-way the cross-fade shows both cats at once.",
-    width=4.4,
+    width=6.0,
 )
 
 # %% [markdown]
@@ -502,16 +499,18 @@ rows("mixed in latent space", fused, about)
 #
 # - **FD** to the 500 test photographs, of which none is a parent. So the floor is what the parents themselves score. The sources had 50 fusions, so there is a column for 50: a mean over 20 sets, ± twice their standard deviation. For 1,000, ± is twice the standard error by halves (Section 4 of notebook 07).
 # - **near, far**: distances from the nearer and the farther parent, in units of the parents' distance from each other (medians). A copy of A has 0 and 1; *far* cannot be below 0.5.
-# - **rank** as in Section 5. **real**: realism (Kynkäänniemi et al. 2019) of a single picture, the median. Above 1, it lies within the neighbourhood of a photograph of the reference.
+# - **rank** as in Section 5. **real**: realism (Kynkäänniemi et al. 2019) of a single picture, the median. Above 1, it lies within the neighbourhood of a photograph of the reference; of the parents themselves, 39% do.
 # - **ghosts**: the share that a judge calls a double exposure. The judge is linear, on the same features, and was fitted to tell 1,000 photographs from 1,000 double exposures of other pairs (half of them with contrast restored). On new ones it is right in 87 of 100 cases; it calls 13% of photographs ghosts. A face with a seam, or a blurred one, it has never seen. From 200 fusions, so known to about ±0.07.
 # - **s**: seconds of one processor core for a fusion.
 #
 # **Predict:** cross-fade, shared noise, sphere, inversion, splice: order them by FD, and by ghosts.
 
 # %%
-floor, ghosts = found["floor"][1][str(study.N)]["fd"], found["ghosts"][1]
-ways = [(name, method) for name in study.CHECKPOINTS for method in fusion.methods(checkpoints.load(name))]
-labels = {f"{name}, {way}": f"{name.replace('-faces64', '')}: {fusion.LABELS[way]}" for name, way in ways}
+few_floor, floor = (found["floor"][1][str(n)]["fd"] for n in (study.FEW, study.N))
+ghosts, parents = found["ghosts"][1], found[f"method, {study.PARENTS}"][1]
+labels = {
+    f"{name}, {way}": f"{name.replace('-faces64', '')}: {fusion.LABELS[way]}" for name, way in ghosts["spec"]["ways"]
+}
 labels |= {study.PARENTS: "parent A itself", study.STRANGERS: "some other cat", study.RESTORED: study.RESTORED}
 columns = f"{'near':>7s}{'far':>6s}{'rank':>6s}{'real':>6s}{'ghosts':>8s}{'s':>7s}"
 print(f"{'':44s}{'FD of 50':>13s}{'of 1,000':>13s}{'floors':>8s}{columns}")
@@ -523,7 +522,8 @@ for way in sorted(labels, key=lambda way: found[f"method, {way}"][1]["scores"]["
     line += "".join(f"{one[name]:6.2f}" for name in ("near", "far", "rank", "realism"))
     line += f"{ghosts['ghosts'][way]:8.2f}{one['seconds']:7.3f}" if way in ghosts["ghosts"] else ""
     print(f"{labels[way]:44s}{line}")
-print(f"ghosts, of photographs: {ghosts['photographs']:.2f}, of double exposures: {ghosts['exposures']:.2f}")
+print(f"floors: FD {few_floor:.1f} of 50, {floor:.1f} of 1,000; parents above realism 1: {parents['realistic']:.2f}")
+print(f"the judge is right in {ghosts['accuracy']:.2f}; ghosts of photographs: {ghosts['photographs']:.2f}")
 
 # %% [markdown]
 # *Look for:*

@@ -160,3 +160,10 @@ def _wait_until_run(page, cells: int, seconds: float) -> None:
     errors = page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']").all_text_contents()
     assert not any("Traceback" in text for text in errors), errors
     assert page.locator(".jp-OutputArea-output", has_text="Traceback").count() == 0
+
+
+@pytest.fixture(autouse=True)
+def no_problems(page):
+    """After each test the browser has met no uncaught error."""
+    yield
+    assert page.problems == []

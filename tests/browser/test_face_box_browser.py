@@ -20,12 +20,6 @@ def page(open_notebook):
     return open_notebook(CELLS)
 
 
-@pytest.fixture(autouse=True)
-def no_problems(page):
-    yield
-    assert page.problems == []
-
-
 @pytest.fixture(scope="module")
 def cat() -> bytes:
     """A drawn cat as a PNG file, 400 x 300."""

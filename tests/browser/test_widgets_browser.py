@@ -27,12 +27,6 @@ def page(open_notebook):
     return open_notebook(CELLS)
 
 
-@pytest.fixture(autouse=True)
-def no_problems(page):
-    yield
-    assert page.problems == []
-
-
 def wait(page, condition: str, *arguments) -> None:
     page.wait_for_function(condition, arg=list(arguments))
 
