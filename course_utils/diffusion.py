@@ -67,30 +67,43 @@ def v_target(x_0: Tensor, t: Tensor, eps: Tensor, schedule: Schedule) -> Tensor:
     return at(schedule.alpha_bar, t, x_0).sqrt() * eps - at(schedule.sigma, t, x_0) * x_0
 
 
+def signal_and_noise(t: Tensor, like: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor]:
+    """Return a and s of x_t = a x_0 + s eps, with a^2 + s^2 = 1, shaped to broadcast against `like` (B, ...).
+
+    t: (B,), levels or, as floating-point numbers, fractions of 1..T between them. Errors as `at`.
+    """
+    if not t.is_floating_point():
+        return at(schedule.alpha_bar, t, like).sqrt(), at(schedule.sigma, t, like)
+    ratio = schedule.ratio_at(t).view(-1, *[1] * (like.ndim - 1))
+    a = 1 / (1 + ratio**2).sqrt()
+    return a, ratio * a
+
+
 def predict(
     model: Model, x_t: Tensor, t: Tensor, schedule: Schedule, y: Tensor | None = None, clip: bool = False
 ) -> Prediction:
     """Run the network once and return its answer as (x0_hat, eps_hat), whichever of eps, x_0 or v it predicts.
 
-    What it predicts is read from `model.predicts`. Shapes: x_t (B, ...), t (B,), y (B,) class labels or None. clip:
+    What it predicts is read from `model.predicts`. Shapes: x_t (B, ...), t (B,), where floating-point numbers may lie
+    between two levels (`Schedule.ratio_at`), y (B,) class labels or None. clip:
     keep x0_hat in [-1, 1], as the code release of Ho et al. 2020 does for images, and eps_hat in step with it.
     Raises ValueError when `model.predicts` is missing or unknown.
     """
     kind = getattr(model, "predicts", None)
     out = model(x_t, t, y)
+    a, s = signal_and_noise(t, x_t, schedule)
     if kind == "eps":
-        x0_hat, eps_hat = x0_from_eps(x_t, t, out, schedule), out
+        x0_hat, eps_hat = (x_t - s * out) / a, out
     elif kind == "x_0":
-        x0_hat, eps_hat = out, eps_from_x0(x_t, t, out, schedule)
+        x0_hat, eps_hat = out, (x_t - a * out) / s
     elif kind == "v":
-        a, s = at(schedule.alpha_bar, t, x_t).sqrt(), at(schedule.sigma, t, x_t)
         x0_hat, eps_hat = a * x_t - s * out, s * x_t + a * out
     else:
         raise ValueError(f"model.predicts must be one of {PREDICTS}, got {kind!r}")
     if clip:
         inside = x0_hat.clamp(-1, 1)
         # where nothing was clipped eps_hat stays as it is: solving for it again would only add rounding
-        eps_hat = torch.where(inside == x0_hat, eps_hat, eps_from_x0(x_t, t, inside, schedule))
+        eps_hat = torch.where(inside == x0_hat, eps_hat, (x_t - a * inside) / s)
         x0_hat = inside
     return Prediction(x0_hat, eps_hat)
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from course_utils.diffusion import signal_and_noise
 from course_utils.schedules import Schedule
 
 
@@ -35,13 +36,14 @@ class IdealDenoiser:
         return torch.softmax(-(distance**2) / (2 * variance.view(-1, 1)), dim=1)
 
     def __call__(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return E[eps | x_t], shaped like x_t. Shapes: x_t (B, ...), t (B,) in 1..T; y is ignored."""
+        """Return E[eps | x_t], shaped like x_t. Shapes: x_t (B, ...), t (B,) in 1..T, also fractions; y is ignored."""
         alpha_bar, variance = self._moments(x_t, t)
+        sigma = signal_and_noise(t, t, self.schedule)[1]
         shape = (-1, *[1] * (x_t.ndim - 1))
         centre = (self.weights(x_t, t) @ self.points.flatten(1)).view_as(x_t) * alpha_bar.sqrt().view(shape)
         # eps has variance sigma^2 out of `variance`, so it takes that share of what the centre leaves unexplained
-        return (x_t - centre) * (self.schedule.sigma[t] / variance).view(shape)
+        return (x_t - centre) * (sigma / variance).view(shape)
 
     def _moments(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        alpha_bar = self.schedule.alpha_bar[t]
-        return alpha_bar, self.schedule.sigma[t] ** 2 + alpha_bar * self.std**2
+        a, s = signal_and_noise(t, t, self.schedule)
+        return a**2, s**2 + a**2 * self.std**2

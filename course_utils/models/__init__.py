@@ -10,13 +10,14 @@ def build(config: dict[str, Any]) -> nn.Module:
 
     Raises ValueError for an unknown kind or field.
     """
-    from course_utils.models import convnet, dcgan, latent, mlp, stylegan2, unet, vae
+    from course_utils.models import convnet, dcgan, latent, mlp, preconditioned, stylegan2, unet, vae
 
     kinds = {
         "UNet": (unet.UNet, unet.UNetConfig),
         "ConvNet": (convnet.ConvNet, convnet.ConvNetConfig),
         "MLP": (mlp.MLP, mlp.MLPConfig),
         "LatentDiffusion": (latent.LatentDiffusion, latent.LatentConfig),
+        "Preconditioned": (preconditioned.Preconditioned, preconditioned.PreconditionedConfig),
         "VAE": (vae.VAE, vae.VAEConfig),
         "Generator": (dcgan.Generator, dcgan.DCGANConfig),
         "StyleGenerator": (stylegan2.StyleGenerator, stylegan2.StyleGAN2Config),

@@ -40,7 +40,7 @@ class UNetConfig:
     def __post_init__(self):
         object.__setattr__(self, "multipliers", tuple(self.multipliers))  # JSON gives lists
         object.__setattr__(self, "attention", tuple(self.attention))
-        if self.predicts not in PREDICTS:
+        if self.predicts not in (*PREDICTS, "F"):  # F: the bare network inside a `Preconditioned`
             raise ValueError(f"unknown predicts {self.predicts!r}: choose one of {', '.join(PREDICTS)}")
         for name in ("size", "channels", "patch", "width", "blocks", "head", "T"):
             if getattr(self, name) < 1:
@@ -127,7 +127,7 @@ class UNet(nn.Module):
     """U-Net for images: model(x_t, t, y=None) -> prediction, shaped like x_t.
 
     Source: Ho et al. 2020, appendix B; blocks as in Dhariwal & Nichol 2021. x_t: (B, channels, size, size) float; t:
-    (B,) whole numbers in 1..T; y: (B,) labels in 0..classes, where `classes` itself means "no class" and stands for
+    (B,) in 0..T, also fractions; y: (B,) labels in 0..classes, where `classes` itself means "no class" and stands for
     None, or (B, classes) shares of a mixture, what lacks to 1 being "no class". Raises ValueError for images of another
     shape, labels out of range, or y where the configuration has no classes.
     """
@@ -164,7 +164,7 @@ class UNet(nn.Module):
 
     @property
     def predicts(self) -> str:
-        """What the output means: "eps", "x_0" or "v"."""
+        """What the output means: "eps", "x_0" or "v"; "F" inside a `Preconditioned`."""
         return self.config.predicts
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
@@ -193,7 +193,7 @@ class UNet(nn.Module):
         if self.classes is None:
             return embedding
         if y is None:
-            y = torch.full_like(t, self.config.classes)
+            y = torch.full_like(t, self.config.classes, dtype=torch.long)
         return embedding + look_up(self.classes, y)
 
 

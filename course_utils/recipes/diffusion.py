@@ -8,18 +8,28 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from course_utils import diffusion, schedules, training
+from course_utils import diffusion, frameworks, schedules, training
 from course_utils.data.images import CIFAR10_CLASSES, ImageSet
 from course_utils.models import convnet, unet
+from course_utils.models.preconditioned import Preconditioned, PreconditionedConfig
 from course_utils.recipes.base import BaseRecipe, Pictures
 from course_utils.schedules import Schedule
 from course_utils.training import EMA, TrainStep
+
+NETWORKS = {
+    unet.UNetConfig: unet.UNet,
+    convnet.ConvNetConfig: convnet.ConvNet,
+    PreconditionedConfig: Preconditioned,
+}
 
 
 @dataclass(frozen=True)
 class Recipe(BaseRecipe):
     """A complete run of a diffusion model; see also `BaseRecipe`. network: one of `unet.SIZES` or "convnet".
 
+    framework: "ddpm", the discrete chain of Ho et al. 2020 with what the network `predicts` and its `weight`; "edm" or
+    "flow", see `frameworks`, which fix both; the levels of `schedule` then only serve the samplers. coupling: "ot"
+    pairs pictures and noise within each process's share of the batch (`frameworks.coupled`), else "independent".
     weight: a name for `diffusion.loss_weight`, or None for the plain error of what the network predicts. drop: the
     share of labels that is replaced by "no class", so that the network learns to do without (Ho & Salimans 2022,
     Algorithm 1). shared_t: one timestep for the whole batch, the bug that notebook 03 shows. Other fields as in
@@ -27,6 +37,8 @@ class Recipe(BaseRecipe):
     """
 
     network: str = "fast"
+    framework: str = "ddpm"
+    coupling: str = "independent"
     schedule: str = "cosine"
     T: int = 1000
     predicts: str = "x_0"
@@ -39,8 +51,11 @@ class Recipe(BaseRecipe):
     drop: float = 0.1
     shared_t: bool = False
 
-    def network_config(self) -> "unet.UNetConfig | convnet.ConvNetConfig":
+    def network_config(self) -> "unet.UNetConfig | convnet.ConvNetConfig | PreconditionedConfig":
         """Return the configuration of the network; raises ValueError for an unknown or unfitting one."""
+        if self.framework != "ddpm":
+            network = unet.config(self.network, size=self.size, predicts="F", T=1, classes=self.classes)
+            return PreconditionedConfig(self.framework, self.schedule, self.T, network)
         settings = {"size": self.size, "predicts": self.predicts, "T": self.T}
         if self.network != "convnet":
             return unet.config(self.network, **settings, classes=self.classes)
@@ -53,7 +68,7 @@ class Recipe(BaseRecipe):
         config = self.network_config()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            model = convnet.ConvNet(config) if self.network == "convnet" else unet.UNet(config)
+            model = NETWORKS[type(config)](config)
         model = model.to(device, memory_format=torch.channels_last)
         return model, EMA(model, self.ema), schedules.make(self.schedule, self.T).to(device)
 
@@ -69,6 +84,9 @@ class Recipe(BaseRecipe):
     def loss(self, model: nn.Module, batch: "Batch", schedule: Schedule) -> Tensor:
         """Mean weighted error over the batch, a scalar."""
         y = batch.y if self.classes else None
+        if self.framework != "ddpm":
+            framework = frameworks.make(self.framework, schedule)
+            return frameworks.loss(framework, partial(model, bare=True), batch.x_0, batch.t, batch.eps, y).mean()
         error = diffusion.weighted_loss(model, batch.x_0, batch.t, batch.eps, schedule, self.weight, y)
         return error.mean()
 
@@ -102,7 +120,10 @@ class Recipe(BaseRecipe):
 
 
 class Batch(NamedTuple):
-    """x_0, eps: (B, 3, S, S), x_0 in [-1, 1]; t: (B,), timesteps in 1..T; y: (B,), labels, some of them dropped."""
+    """x_0, eps: (B, 3, S, S), x_0 in [-1, 1]; y: (B,), labels, some of them dropped.
+
+    t: (B,), timesteps in 1..T; of EDM and flow matching the noise ratio sigma.
+    """
 
     x_0: Tensor
     y: Tensor
@@ -117,6 +138,8 @@ class Batches(Pictures):
         super().__init__(images, recipe, shard)
         if not 0 <= recipe.drop < 1:
             raise ValueError(f"drop must lie in [0, 1), the share of labels that is dropped, got {recipe.drop}")
+        if recipe.coupling not in ("independent", "ot"):
+            raise ValueError(f"unknown coupling {recipe.coupling!r}: choose independent or ot")
         self.schedule = schedule
 
     def __call__(self, step: int) -> Batch:
@@ -128,17 +151,30 @@ class Batches(Pictures):
         # drawn for the whole batch, then cut, on the device that uses it
         generator = self.generator(3 * step + 2, device)
         eps = torch.randn(recipe.batch_size, *x_0.shape[1:], generator=generator, device=device)
-        t = diffusion.draw_t(recipe.batch_size, self.schedule, generator)
+        if recipe.framework == "ddpm":
+            t = diffusion.draw_t(recipe.batch_size, self.schedule, generator)
+        else:
+            t = frameworks.make(recipe.framework, self.schedule).draw(recipe.batch_size, generator)
         if recipe.shared_t:
             t = t[:1].expand_as(t)
-        return Batch(x_0.to(device), y.to(device), t[self.mine], eps[self.mine])
+        x_0, eps = x_0.to(device), eps[self.mine]
+        if recipe.coupling == "ot":
+            eps = frameworks.coupled(x_0, eps)
+        return Batch(x_0, y.to(device), t[self.mine], eps)
 
 
+# one recipe with one switch: notebook 09 compares the three at equal cost
+_CARS = Recipe(data="cifar10:automobile", network="tiny-3", predicts="eps", weight=None)
+_EDM = {"framework": "edm", "schedule": "karras"}
+_FLOW = {"framework": "flow", "schedule": "flow"}
 _FACES = Recipe(data="faces", size=64, network="fast64")
 RECIPES: dict[str, Recipe] = {
     "cats32-linear": Recipe(schedule="linear"),
     "cats32-cosine": Recipe(),
     "faces64": _FACES,
+    "cars32-ddpm": _CARS,
+    "cars32-edm": _CARS.changed(**_EDM),
+    "cars32-flow": _CARS.changed(**_FLOW),
     "drawn32-linear": Recipe(data="drawn:cat", schedule="linear"),
     "drawn32-cosine": Recipe(data="drawn:cat"),
     "drawn64": _FACES.changed(data="drawn:face"),
