@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from course_utils import checkpoints, samplers, selfcheck
 from course_utils.checkpoints import Checkpoint
 from course_utils.data.levels import to_bytes
+from course_utils.models.few_step import FewStep
 from course_utils.models.latent import LatentDiffusion
 from course_utils.models.stylegan2 import StyleGenerator
 from course_utils.samplers import Step
@@ -38,7 +39,7 @@ def images(
     network with classes and with labels y; None for none. interval: the levels t, from and to, between which alone it
     applies; None for all. Other options (among them y) and errors as for `samplers.sample`. The generator of a GAN and
     the decoder of a VAE (schedule None) draw in one step: they take what `one_step` takes, and raise ValueError for
-    more.
+    more. A `FewStep` takes its numbers of steps alone, None for the largest, and ValueError for others.
     """
     if schedule is None:
         extra = {"sampler": sampler, "steps": steps, "guidance": guidance, "interval": interval}
@@ -46,6 +47,11 @@ def images(
             raise ValueError(f"this network draws in one step, without {' and '.join(given)}: leave that out")
         return one_step(model, n, **options)
     sampler = sampler or "ddim"
+    if isinstance(model, FewStep):
+        if sampler != "ddim" or guidance is not None:
+            raise ValueError("this network was distilled for ddim without guidance: leave both out")
+        steps = model.config.rungs[-1] if steps is None else steps
+        model = model.at(steps)
     steps = None if sampler == "ddpm" else 50 if steps is None else steps
     options = {"clip": not in_latents(model), **options}
     guide = model if guidance is None else samplers.guided(model, guidance, interval=interval or (0, schedule.T))

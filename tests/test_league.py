@@ -42,7 +42,11 @@ def test_every_checkpoint_is_measured_as_its_card_was():
         own = [entry for entry in ENTRIES.values() if entry.checkpoint == name]
         assert [entry.part for entry in own if entry.part] == list(card["scores"].get("per_class", ()))
         first = own[0].how
-        if "schedule" in card["settings"]:
+        if "teacher" in card["settings"]:
+            ladder = [entry.how["steps"] for entry in own]
+            assert ladder == [2**i for i in reversed(range(len(ladder)))] and first["sampler"] == "ddim"
+            assert first["steps"] == card["scores"]["sampling"]["steps"]
+        elif "schedule" in card["settings"]:
             assert first == {key: protocol.SAMPLING[key] for key in ("sampler", "steps")}
             assert {entry.how["steps"] for entry in own} >= {5, 10, 25}
             assert {entry.how["sampler"] for entry in own} >= {"ddim", "dpm_solver_pp"}

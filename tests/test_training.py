@@ -397,6 +397,12 @@ def test_every_recipe_builds_a_network_that_fits_its_pictures(name, tmp_path):
         path = tmp_path / "vae.safetensors"
         checkpoints.export(path, recipes.get(recipe.vae).build()[0], None, {})
         recipe = recipe.changed(vae=str(path))
+    if isinstance(recipe, recipes.FewStepRecipe):  # needs its teacher
+        path, teacher = tmp_path / "teacher.safetensors", recipes.get(recipe.teacher)
+        checkpoints.export(path, teacher.build()[0], teacher.schedule_facts(), {})
+        config = recipe.changed(teacher=str(path)).network_config()
+        assert config.rungs[-1] == recipe.most and config.network.framework == teacher.framework
+        return
     config = recipe.network_config()
     assert config.size == recipe.size and getattr(config, "classes", 0) == recipe.classes
     if isinstance(recipe, Recipe):

@@ -42,7 +42,7 @@ def measure(checkpoint: Checkpoint, floors: dict[str, Any] | None = None) -> dic
     settings = checkpoint.card["settings"]
     network = metrics.features.network()
     floors = {} if floors is None else floors
-    sampling = metrics.protocol.sampling(checkpoint.schedule)
+    sampling = metrics.protocol.sampling(checkpoint.schedule, checkpoint.model)
     vae = checkpoint.model if isinstance(checkpoint.model, VAE) else None
     # a map of codes is there to be diffused in; nobody draws it from N(0, I)
     reconstructs = vae is not None and vae.config.spatial

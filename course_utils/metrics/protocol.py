@@ -18,10 +18,11 @@ to 0.002, precision and recall 0.01 to 0.03):
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from course_utils.metrics.distances import density_coverage, frechet_distance, kid, precision_recall
 from course_utils.metrics.features import Network, extract
+from course_utils.models.few_step import FewStep
 from course_utils.schedules import Schedule
 
 SAMPLING = {"sampler": "dpm_solver_pp", "steps": 25, "spacing": "lambda", "seed": 0}  # of the shipped checkpoints
@@ -29,8 +30,13 @@ NUMBERS = ("fd", "kid", "kid_se", "precision", "recall", "density", "coverage")
 MIN_IMAGES = 6  # density and coverage look at the fifth nearest neighbour
 
 
-def sampling(schedule: Schedule | None) -> dict[str, Any]:
-    """Return the options of `sample.images` with which scored pictures are drawn; a GAN or VAE has no schedule."""
+def sampling(schedule: Schedule | None, model: nn.Module | None = None) -> dict[str, Any]:
+    """Return the options of `sample.images` with which scored pictures are drawn; a GAN or VAE has no schedule.
+
+    model: asked whether it is a `FewStep`, which takes as many steps as it was distilled for at the most.
+    """
+    if isinstance(model, FewStep):
+        return {"sampler": "ddim", "steps": model.config.rungs[-1], "seed": SAMPLING["seed"]}
     return SAMPLING if schedule else {"seed": SAMPLING["seed"]}
 
 

@@ -10,7 +10,7 @@ def build(config: dict[str, Any]) -> nn.Module:
 
     Raises ValueError for an unknown kind or field.
     """
-    from course_utils.models import convnet, dcgan, latent, mlp, preconditioned, stylegan2, unet, vae
+    from course_utils.models import convnet, dcgan, few_step, latent, mlp, preconditioned, stylegan2, unet, vae
 
     kinds = {
         "UNet": (unet.UNet, unet.UNetConfig),
@@ -18,6 +18,7 @@ def build(config: dict[str, Any]) -> nn.Module:
         "MLP": (mlp.MLP, mlp.MLPConfig),
         "LatentDiffusion": (latent.LatentDiffusion, latent.LatentConfig),
         "Preconditioned": (preconditioned.Preconditioned, preconditioned.PreconditionedConfig),
+        "FewStep": (few_step.FewStep, few_step.FewStepConfig),
         "VAE": (vae.VAE, vae.VAEConfig),
         "Generator": (dcgan.Generator, dcgan.DCGANConfig),
         "StyleGenerator": (stylegan2.StyleGenerator, stylegan2.StyleGAN2Config),

@@ -208,6 +208,8 @@ SIZES: dict[str, UNetConfig] = {
     "tiny": UNetConfig(patch=2, width=32, multipliers=(1, 2), blocks=1),
     "tiny-half": UNetConfig(patch=2, width=16, multipliers=(1, 2), blocks=1),
     "tiny-3": UNetConfig(patch=2, width=32, blocks=1),
+    "tiny-3-unscaled": UNetConfig(patch=2, width=32, blocks=1, skip_scale=1.0),
+    "tiny-3-no-attention": UNetConfig(patch=2, width=32, blocks=1, attention=()),
     "tiny-no-attention": UNetConfig(patch=2, width=32, multipliers=(1, 2), blocks=1, attention=()),
 }
 

@@ -1,8 +1,9 @@
 """Named, complete training configurations on pictures: `python -m course_utils.train NAME`."""
 
-from course_utils.recipes import diffusion, gan, latent, stylegan2, vae
+from course_utils.recipes import diffusion, few_step, gan, latent, stylegan2, vae
 from course_utils.recipes.base import BaseRecipe
 from course_utils.recipes.diffusion import Batch, Batches, Recipe
+from course_utils.recipes.few_step import FewStepRecipe
 from course_utils.recipes.gan import AdversarialRecipe, GANRecipe
 from course_utils.recipes.latent import LatentRecipe
 from course_utils.recipes.stylegan2 import StyleGANRecipe
@@ -14,6 +15,7 @@ RECIPES: dict[str, BaseRecipe] = {
     **stylegan2.RECIPES,
     **vae.RECIPES,
     **latent.RECIPES,
+    **few_step.RECIPES,
 }
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "BaseRecipe",
     "Batch",
     "Batches",
+    "FewStepRecipe",
     "GANRecipe",
     "LatentRecipe",
     "Recipe",

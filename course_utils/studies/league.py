@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -27,10 +27,12 @@ from course_utils.data.named import named_set
 from course_utils.metrics import estimates
 from course_utils.metrics.features import Network
 from course_utils.models.dcgan import Generator
+from course_utils.models.few_step import FewStep
 from course_utils.models.stylegan2 import StyleGenerator
 from course_utils.models.vae import VAE
 from course_utils.paths import CHECKOUT, shipped
 from course_utils.studies import store
+from course_utils.studies.entries import RECONSTRUCTION, Entry, entries
 
 FILE, FIGURE = "league.csv", "07_league"
 REDO = "make league"
@@ -38,11 +40,11 @@ SECONDS = "seconds"  # the job that times the rows
 TIMED, ROUNDS = 16, 3  # pictures in a timing, of which there are so many for each row: their median counts
 HALVES = 20  # for the error bar of a Fréchet distance, see `estimates.halves`
 LARGEST = 1000  # generated pictures in a score; as many as the test part holds, if that is fewer
-RECONSTRUCTION = "reconstruction"  # in place of a sampler: training pictures, encoded and decoded
 SHOWN = ("CIFAR-10 cats", "cat faces", "drawn cats")  # in the figure
 KINDS = {  # of a model: colour and marker in figures
     "diffusion": (viz.BLUE, "o"),
     "latent diffusion": (viz.ORANGE, "D"),
+    "distilled": (viz.BLUE, "P"),
     "VAE": (viz.GREEN, "s"),
     "GAN": (viz.PURPLE, "^"),
     "StyleGAN2": (viz.SKY, "v"),
@@ -53,51 +55,6 @@ COSTS = ("seconds", "parameters", "minutes")  # a picture takes, the network has
 INCEPTION = ("inception_fd", "inception_fd_se", "inception_floor")
 COLUMNS = (*WHOLE, *SCORES, *COSTS, *INCEPTION, "sha256")
 _TEXT = ("checkpoint", "part", "kind", "data", "sampler", "sha256")
-
-# sampler, steps, further options; the first is the protocol's, with which the cards of the checkpoints are measured
-_ALL = (
-    ("dpm_solver_pp", 25, {}),
-    ("dpm_solver_pp", 10, {}),
-    ("dpm_solver_pp", 5, {}),
-    ("ddim", 25, {}),
-    ("ddim", 10, {}),
-)
-_MORE = (("ddim", 50, {}), ("ddim", 50, {"eta": 1.0}), ("ddim", 25, {"eta": 1.0}))
-_FURTHER = {
-    "cats32-cosine": _MORE,
-    "faces64": _MORE,
-    "ldm-faces64": (*_MORE, ("ddpm", 1000, {})),
-    "catfrog32": (("dpm_solver_pp", 25, {"guidance": 2.0}),),
-    "drawn-catfrog32": (("dpm_solver_pp", 25, {"guidance": 2.0}),),
-}
-
-
-class Entry(NamedTuple):
-    """A row to measure: a checkpoint, the one class asked for ("": all in turns), and the options of sampling."""
-
-    checkpoint: str
-    part: str
-    how: dict[str, Any]
-
-
-def entries() -> dict[str, Entry]:
-    """Return the rows of the table by name, in its order."""
-    found = {}
-    for name, card in checkpoints.names().items():
-        settings = card["settings"]
-        draws = "schedule" in settings  # a diffusion model: the others draw in one step
-        ways = _ALL + _FURTHER.get(name, ()) if draws else ((RECONSTRUCTION if _reconstructs(card) else "", 1, {}),)
-        for part in ("", *card["scores"].get("per_class", ())):
-            for sampler, steps, more in ways[:1] if part else ways:
-                how = {"sampler": sampler, "steps": steps, **more} if sampler else {}
-                told = [f"{key} {value:g}" for key, value in more.items()]
-                parts = [name, part, f"{sampler} {steps}" if sampler else "", *told]
-                found[", ".join(filter(None, parts))] = Entry(name, part, how)
-    return found
-
-
-def _reconstructs(card: dict[str, Any]) -> bool:
-    return isinstance(card["scores"]["sampling"], str)  # codes that are maps are there to be diffused in, not drawn
 
 
 def jobs(device: str = "cpu") -> dict[str, store.Job]:
@@ -178,6 +135,8 @@ def _row(entry: Entry, device: str, networks: Callable, reference: Callable) -> 
 def kind(checkpoint: Checkpoint) -> str:
     """Return which of KINDS a checkpoint is."""
     if checkpoint.schedule is not None:
+        if isinstance(checkpoint.model, FewStep):
+            return "distilled"
         return "latent diffusion" if sample.in_latents(checkpoint.model) else "diffusion"
     kinds = {VAE: "VAE", Generator: "GAN", StyleGenerator: "StyleGAN2"}
     return next(name for model, name in kinds.items() if isinstance(checkpoint.model, model))
@@ -202,7 +161,7 @@ def _pictures(checkpoint: Checkpoint, entry: Entry, n: int) -> Tensor:
         # not of the test part: a perfect copy of the reference would score 0, far below any floor
         return latents.reconstruct(checkpoint.model, named_set(settings["data"], size=settings["size"])[:n][0])
     y = sample.labels(checkpoint, entry.part or None, n)
-    options = {**metrics.protocol.sampling(checkpoint.schedule), **entry.how}
+    options = {**metrics.protocol.sampling(checkpoint.schedule, checkpoint.model), **entry.how}
     if options.get("sampler") in ("ddim", "ddpm"):
         del options["spacing"]  # of DPM-Solver++ alone
     return sample.images(checkpoint.model, checkpoint.schedule, n, y=y, **options)

@@ -6,6 +6,7 @@ from course_utils.widgets.distortions import distortion_explorer
 from course_utils.widgets.draw import DrawYourOwn
 from course_utils.widgets.explorers import schedule_explorer, trajectory_explorer
 from course_utils.widgets.face_box import face_box
+from course_utils.widgets.fast import fast_explorer
 from course_utils.widgets.fusion import fusion_explorer
 from course_utils.widgets.images import image_schedule_explorer, image_trajectory_explorer, sampler_explorer
 from course_utils.widgets.latents import interpolation_explorer, latent_explorer
@@ -22,6 +23,7 @@ __all__ = [
     "class_explorer",
     "distortion_explorer",
     "face_box",
+    "fast_explorer",
     "fusion_explorer",
     "image_schedule_explorer",
     "image_trajectory_explorer",

@@ -14,7 +14,7 @@ from course_utils.studies.league import KINDS, asked
 from course_utils.widgets.charts import GRID, Chart, minus, place, shades, three
 from course_utils.widgets.images import INCHES
 
-MARKS = {"o": "●", "D": "◆", "s": "■", "^": "▲", "v": "▼"}  # of league.KINDS, as characters
+MARKS = {"o": "●", "D": "◆", "s": "■", "^": "▲", "v": "▼", "P": "✚"}  # of league.KINDS, as characters
 
 
 class Quality(NamedTuple):
