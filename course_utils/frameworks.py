@@ -29,7 +29,7 @@ class Preconditioning(NamedTuple):
 class DDPM:
     """Ho et al. 2020: one of T levels, all alike; the network sees x_t and t and answers eps.
 
-    schedule: the levels. Its row of Table 1 is "VP": c_skip = 1, c_out = -sigma, c_in = a.
+    schedule: the levels. Its column of Table 1 is "VP": c_skip = 1, c_out = -sigma, c_in = a.
     """
 
     schedule: Schedule

@@ -1,8 +1,8 @@
 """Homework checks that name the mistake: `checks.q_sample(q_sample)` judges the student's function.
 
 A notebook's modules list their exercises in EXERCISES (notebook 01: toy_*, 02: derivation*, 03: cats*, 04:
-conditional*, 05: autoencoder*, 06: adversarial*, 07: scores*, 08: fusion*, 10: styles*); a new module is added to the
-loop below.
+conditional*, 05: autoencoder*, 06: adversarial*, 07: scores*, 08: fusion*, 09: fast*, 10: styles*); a new module is
+added to the loop below.
 """
 
 from course_utils.checks import (
@@ -28,6 +28,11 @@ from course_utils.checks import (
     derivation_kl,
     derivation_posterior,
     derivation_x0,
+    fast_flow,
+    fast_grid,
+    fast_halve,
+    fast_heun,
+    fast_precondition,
     fusion_inpaint,
     fusion_level,
     fusion_mix,
@@ -58,6 +63,7 @@ for _module in (
     *(adversarial, adversarial_generator, adversarial_step, adversarial_draw, adversarial_r1),
     *(scores, scores_pool, scores_frechet, scores_root, scores_ratio),
     *(fusion_mix, fusion_slerp, fusion_level, fusion_inpaint),
+    *(fast_precondition, fast_grid, fast_heun, fast_flow, fast_halve),
     *(styles_mix, styles_truncate, styles_conv),
 ):
     for _exercise in _module.EXERCISES:

@@ -58,7 +58,7 @@ def heun(
     yield Step(_level(first, schedule), x_T, None, None)
     for sigma, before in pairwise([*grid, 0.0]):
         if gamma > 0 and churn_from <= sigma <= churn_to:
-            raised = min(sigma * (1 + gamma), top)
+            raised = max(sigma, min(sigma * (1 + gamma), top))  # rounding may leave the first sigma above the top
             x = x + math.sqrt(raised**2 - sigma**2) * churn_noise * randn_like(x, generator)
             sigma = raised
         prediction = _at(model, x, sigma, schedule, y, clip)
