@@ -25,17 +25,21 @@ def at(values: Tensor, t: Tensor, like: Tensor) -> Tensor:
 
     Raises ValueError when t does not hold one whole number per example, IndexError when one is outside 0..T.
     """
-    if t.ndim != 1 or len(t) != len(like):
-        raise ValueError(
-            f"t must hold one timestep per example: expected shape ({len(like)},), got {tuple(t.shape)}. "
-            "To use one t for all, write torch.full((len(x),), t)."
-        )
+    _one_each(t, like)
     if t.is_floating_point():
         raise ValueError(f"t must hold whole numbers (dtype int64), got {t.dtype}")
     T = len(values) - 1
     if len(t) and (int(t.min()) < 0 or int(t.max()) > T):
         raise IndexError(f"t must lie in 0..{T}, got {int(t.min())}..{int(t.max())}")
     return values[t].view(-1, *[1] * (like.ndim - 1))
+
+
+def _one_each(t: Tensor, like: Tensor) -> None:
+    if t.ndim != 1 or len(t) != len(like):
+        raise ValueError(
+            f"t must hold one timestep per example: expected shape ({len(like)},), got {tuple(t.shape)}. "
+            "To use one t for all, write torch.full((len(x),), t)."
+        )
 
 
 def q_step(x: Tensor, t: Tensor, eps: Tensor, schedule: Schedule) -> Tensor:
@@ -74,6 +78,7 @@ def signal_and_noise(t: Tensor, like: Tensor, schedule: Schedule) -> tuple[Tenso
     """
     if not t.is_floating_point():
         return at(schedule.alpha_bar, t, like).sqrt(), at(schedule.sigma, t, like)
+    _one_each(t, like)
     ratio = schedule.ratio_at(t).view(-1, *[1] * (like.ndim - 1))
     a = 1 / (1 + ratio**2).sqrt()
     return a, ratio * a

@@ -54,12 +54,12 @@ class DDPM:
         return self.schedule.noise_ratio[t]
 
     def density(self, log_sigma: Tensor) -> Tensor:
-        """Return the density of ln sigma in training, that of levels without a gap: 1/T per level."""
-        known = self.schedule.noise_ratio[1:].log()
-        t = self.schedule.level(log_sigma.exp())
-        below = t.floor().long().clamp(1, max(self.schedule.T - 1, 1))
-        slope = 1 / (self.schedule.T * (known[below] - known[below - 1]))
-        return torch.where((log_sigma >= known[0]) & (log_sigma <= known[-1]), slope, 0.0)
+        """Return the density of ln sigma in training: the share of levels within 0.2 of it, per unit of ln sigma.
+
+        Levels are counted by fractions, since at little noise they lie further apart than that.
+        """
+        below, above = (self.schedule.level((log_sigma + side).exp()) for side in (-0.2, 0.2))
+        return (above - below).to(log_sigma) / (0.4 * self.schedule.T)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Flow:
     """Rectified flow on the straight path (1 - t) x_0 + t eps, whose velocity eps - x_0 the network answers.
 
     Source: Lipman et al. 2023, Eq. 23 and Liu et al. 2023, Eq. 1, whose time runs the other way; levels logit-normal
-    (Esser et al. 2024, Eq. 19). Since sigma = t / (1 - t), ln sigma is the logit of t: so the levels are drawn as
+    (Esser et al. 2024, section 3.1). Since sigma = t / (1 - t), ln sigma is the logit of t: so the levels are drawn as
     those of EDM, only elsewhere. mean, std: those of the logit.
     """
 
@@ -187,7 +187,10 @@ def coupled(x_0: Tensor, eps: Tensor) -> Tensor:
     Source: Pooladian et al. 2023; Tong et al. 2024: the pairing of least sum of squared distances. Over all batches the
     noise stays normal, but it is no longer independent of its picture: the paths get straighter for `euler_flow`, while
     samplers that add noise, or read the answer as a score (`ddpm`, churn), lose their ground.
+    Raises ValueError for shapes that differ.
     """
+    if x_0.shape != eps.shape:
+        raise ValueError(f"every picture needs a noise: got shapes {tuple(x_0.shape)} and {tuple(eps.shape)}")
     cost = torch.cdist(x_0.flatten(1).double(), eps.flatten(1).double()).square().cpu().numpy()
     return eps[torch.from_numpy(linear_sum_assignment(cost)[1]).to(eps.device)]
 

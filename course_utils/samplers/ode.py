@@ -41,14 +41,16 @@ def heun(
     S_churn, S_tmin, S_tmax, S_noise; before each step at a sigma within from..to the noise grows by the factor
     1 + min(churn / steps, sqrt(2) - 1), but never above that of t = T. y: (B,) labels or None. clip: keep x0_hat in
     [-1, 1], and eps_hat in step with it. steps: None for 18.
-    Yields steps + 1 records, whose t is a fraction. Raises ValueError for a start that is no level, fewer than 1 step,
-    another order, a negative churn or noise, and as `schedules.karras_grid`.
+    Yields steps + 1 records, whose t is a fraction, but two from a start at level 1. Raises ValueError for a start that
+    is no level, fewer than 1 step, another order, a negative churn or noise, and as `schedules.karras_grid`.
     """
     steps = _whole(18 if steps is None else steps)
     if order not in (1, 2):
         raise ValueError(f"order must be 1 or 2, got {order}")
     if not (churn >= 0 and churn_noise >= 0):
         raise ValueError(f"churn and churn_noise cannot be negative, got {churn} and {churn_noise}")
+    if not sigma_max > 0:
+        raise ValueError(f"sigma_max must be positive, got {sigma_max}")
     ratio = schedule.noise_ratio.double()
     first = float(ratio[check_level(start, schedule)])
     first, last, top = min(first, sigma_max) if start is None else first, float(ratio[1]), float(ratio[-1])
