@@ -177,6 +177,8 @@ def test_a_distilled_checkpoint_is_sampled_in_its_steps_alone(teacher, tmp_path)
         sample.images(loaded, schedule, 3, steps=3)
     with pytest.raises(ValueError, match="distilled for ddim"):
         sample.images(loaded, schedule, 3, sampler="heun")
+    with pytest.raises(ValueError, match="must be told its number of steps"):
+        loaded(x_T, torch.full((3,), T))
     with pytest.raises(ValueError, match="no classes"):
         sample.images(loaded, schedule, 3, y=torch.zeros(3, dtype=torch.long))
 

@@ -49,7 +49,7 @@ class FewStep(nn.Module):
     """model(x_t, t, label) -> x0_hat, shaped like x_t: from where one DDIM step lands where the teacher's many do.
 
     Source: Salimans & Ho 2022, in one network for all numbers of steps, told by a label as in Frans et al. 2025. `at`
-    returns the model that samplers take. label: (B,), the index of a rung. Raises ValueError as `UNet`.
+    returns the model that samplers take. label: (B,), the index of a rung. Raises ValueError without a label, and as `UNet`.
     """
 
     predicts = "x_0"
@@ -60,6 +60,8 @@ class FewStep(nn.Module):
         self.network = Preconditioned(config.network)
 
     def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
+        if label is None:  # the U-Net would take it for "no class", which was never trained
+            raise ValueError("a distilled network must be told its number of steps: sample with model.at(4)")
         return self.network(x_t, t, label)
 
     def learn_from(self, teacher: Preconditioned) -> None:
