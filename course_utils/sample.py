@@ -225,7 +225,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="print the checkpoints that ship with the course and stop")
     parser.add_argument("--n", type=int, default=64, help="how many images (default: 64)")
     parser.add_argument("--sampler", help=f"one of {', '.join(samplers.SAMPLERS)} (default: ddim)")
-    parser.add_argument("--steps", type=int, help="steps per image, one evaluation each, of heun two (default: 50; ddpm: all T)")
+    parser.add_argument(
+        "--steps", type=int, help="steps per image, of heun two evaluations each (default: 50; ddpm: all T)"
+    )
     parser.add_argument("--classes", metavar="A+B", help="classes to draw, in turns (default: all that it knows)")
     parser.add_argument("--guidance", type=float, help="scale of classifier-free guidance, 1 for none (default: none)")
     parser.add_argument("--seed", type=int, default=0, help="image i depends on the seed and i alone (default: 0)")
