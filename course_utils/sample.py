@@ -226,7 +226,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--n", type=int, default=64, help="how many images (default: 64)")
     parser.add_argument("--sampler", help=f"one of {', '.join(samplers.SAMPLERS)} (default: ddim)")
     parser.add_argument(
-        "--steps", type=int, help="steps per image, of heun two evaluations each (default: 50; ddpm: all T)"
+        "--steps", type=int, help="steps per image; heun evaluates twice in each (default: 50; ddpm: all T)"
     )
     parser.add_argument("--classes", metavar="A+B", help="classes to draw, in turns (default: all that it knows)")
     parser.add_argument("--guidance", type=float, help="scale of classifier-free guidance, 1 for none (default: none)")

@@ -49,7 +49,7 @@ class FewStep(nn.Module):
     """model(x_t, t, label) -> x0_hat, shaped like x_t: from where one DDIM step lands where the teacher's many do.
 
     Source: Salimans & Ho 2022, in one network for all numbers of steps, told by a label as in Frans et al. 2025. `at`
-    returns the model that samplers take. label: (B,), the index of a rung. Raises ValueError without one, and as `UNet`.
+    returns the model that samplers take. label: (B,), the index of a rung. Raises ValueError without it and as `UNet`.
     """
 
     predicts = "x_0"
