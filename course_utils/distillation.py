@@ -76,9 +76,10 @@ def loss(
     x_t = q_sample(x_0, t, eps, schedule)
     last = label == len(rungs) - 1
     landed = torch.empty_like(x_t)
-    landed[last] = travel(teacher, x_t[last], t[last], before[last], substeps, schedule)
-    if not bool(last.all()):
-        rest = ~last
+    rest = ~last
+    if bool(last.any()):
+        landed[last] = travel(teacher, x_t[last], t[last], before[last], substeps, schedule)
+    if bool(rest.any()):
         landed[rest] = travel(average, x_t[rest], t[rest], before[rest], 2, schedule, label[rest] + 1)
     target = landing_target(x_t, t, landed, before, schedule)
     a, s = signal_and_noise(t, x_t, schedule)

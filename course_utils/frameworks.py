@@ -191,7 +191,7 @@ def coupled(x_0: Tensor, eps: Tensor) -> Tensor:
     """
     if x_0.shape != eps.shape:
         raise ValueError(f"every picture needs a noise: got shapes {tuple(x_0.shape)} and {tuple(eps.shape)}")
-    cost = torch.cdist(x_0.flatten(1).double(), eps.flatten(1).double()).square().cpu().numpy()
+    cost = torch.cdist(*(x.flatten(1).cpu().double() for x in (x_0, eps))).square().numpy()  # MPS has no float64
     return eps[torch.from_numpy(linear_sum_assignment(cost)[1]).to(eps.device)]
 
 

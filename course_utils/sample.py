@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from course_utils import checkpoints, samplers, selfcheck
 from course_utils.checkpoints import Checkpoint
 from course_utils.data.levels import to_bytes
-from course_utils.models.few_step import FewStep
+from course_utils.models.few_step import ALONE, FewStep
 from course_utils.models.latent import LatentDiffusion
 from course_utils.models.stylegan2 import StyleGenerator
 from course_utils.samplers import Step
@@ -48,8 +48,8 @@ def images(
         return one_step(model, n, **options)
     sampler = sampler or "ddim"
     if isinstance(model, FewStep):
-        if sampler != "ddim" or guidance is not None:
-            raise ValueError("this network was distilled for ddim without guidance: leave both out")
+        if sampler != "ddim" or guidance is not None or {"spacing", "eta", "start"} & set(options):
+            raise ValueError(f"no sampler but plain ddim, and no guidance: {ALONE}")
         steps = model.config.rungs[-1] if steps is None else steps
         model = model.at(steps)
     steps = None if sampler == "ddpm" else 50 if steps is None else steps

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from course_utils import checkpoints, recipes, selfcheck, training
 from course_utils.checkpoints import Checkpoint
 from course_utils.models import unet
-from course_utils.recipes import AdversarialRecipe, BaseRecipe, Recipe, VAERecipe
+from course_utils.models.preconditioned import Preconditioned
+from course_utils.recipes import AdversarialRecipe, BaseRecipe, FewStepRecipe, Recipe, VAERecipe
 
 STATE, MODEL, RECIPE = "state.safetensors", "model.safetensors", "recipe.json"
 
@@ -61,6 +63,8 @@ def run(
     """
     if init and isinstance(recipe, AdversarialRecipe):
         raise ValueError("a GAN cannot start from a checkpoint, which holds its generator only")
+    if init and isinstance(recipe, FewStepRecipe):
+        raise ValueError(f"a student starts as its teacher: leave --init out and set teacher={init}")
     origin = checkpoints.load(init) if init else None
     accelerator = _accelerator(device)
     if accelerator is not None:
@@ -76,9 +80,7 @@ def run(
         accelerator.wait_for_everyone()
     model, ema, schedule = recipe.build(device)
     if origin and not state.is_file():
-        old, weights = origin.model, origin.model.state_dict()
-        if isinstance(old, unet.UNet) and isinstance(model, unet.UNet):
-            weights = unet.adapt(weights, old.config, model.config)
+        weights = _start(origin, model)
         checkpoints.fill(model, weights, Path(init))
         checkpoints.fill(ema.model, weights, Path(init))
     images = recipe.images()
@@ -99,6 +101,20 @@ def run(
         if first and record is not None:
             _export(out, name, recipe, ema, images, record, recent, start)
     return out / MODEL
+
+
+def _start(origin: Checkpoint, model: nn.Module) -> dict[str, Tensor]:
+    """Return the weights of a checkpoint as a start for `model`; ValueError where they learned another task."""
+    old, weights = origin.model, origin.model.state_dict()
+    if isinstance(old, unet.UNet) and isinstance(model, unet.UNet):
+        return unet.adapt(weights, old.config, model.config)
+    names = [getattr(network.config, "framework", "ddpm") for network in (old, model)]
+    if names[0] != names[1]:
+        raise ValueError(f"{origin.name} was trained by framework={names[0]} and cannot start one of {names[1]}")
+    if isinstance(old, Preconditioned) and isinstance(model, Preconditioned):
+        inner = unet.adapt(old.network.state_dict(), old.config.network, model.config.network)
+        return {f"network.{name}": value for name, value in inner.items()}
+    return weights
 
 
 def _accelerator(device: str | None) -> Any:
@@ -167,7 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--every", type=float, default=120.0, help="seconds between two savings (default: 120)")
     given = parser.parse_args(arguments)
     if given.list:
-        kinds = {AdversarialRecipe: "GAN", VAERecipe: "VAE", Recipe: "diffusion"}
+        kinds = {AdversarialRecipe: "GAN", VAERecipe: "VAE", FewStepRecipe: "student", Recipe: "diffusion"}
         for name, recipe in recipes.RECIPES.items():
             changed = {f.name: getattr(recipe, f.name) for f in fields(recipe) if getattr(recipe, f.name) != f.default}
             kind = next(name for group, name in kinds.items() if isinstance(recipe, group))

@@ -122,19 +122,24 @@ def test_the_loss_teaches_each_rung_by_the_one_above(monkeypatch):
     torch.testing.assert_close(error, target.square().flatten(1).mean(1) * snr)
 
 
+@torch.no_grad()
+def missed(model, ema, teacher, batch, schedule):
+    return float(distillation.loss(model, ema.model, teacher, *batch, schedule, (1, 2, 4)).mean())
+
+
 def test_a_student_starts_as_its_teacher_and_learns(teacher):
     recipe = recipe_of(teacher, steps=60, lr=3e-3)
     model, ema, schedule = recipe.build()
     trained = checkpoints.load(teacher).model
     x, t = normal(4, 3, 8, 8), torch.tensor([1, 5, 20, T])
-    for steps in (1, 2, 4):
-        torch.testing.assert_close(model.at(steps)(x, t), trained(x, t))
+    for label in range(3):
+        torch.testing.assert_close(model(x, t, torch.full((4,), label)), trained(x, t))
     awake(model, 50)  # so that there is something to learn
-    objective, held_out = recipe.objective(ema, schedule), recipe.batches(cars(), schedule)(1000)
-    first = float(objective(model, held_out).detach())
+    held_out = recipe.batches(cars(), schedule)(1000)
+    first = missed(model, ema, trained, held_out, schedule)
     for _ in recipe.fit(model, ema, cars(), schedule):
         pass
-    assert float(objective(model, held_out).detach()) < 0.5 * first
+    assert missed(model, ema, trained, held_out, schedule) < 0.5 * first
     before = trained.state_dict()
     assert all(torch.equal(value, before[name]) for name, value in checkpoints.load(teacher).model.state_dict().items())
 
@@ -175,9 +180,13 @@ def test_a_distilled_checkpoint_is_sampled_in_its_steps_alone(teacher, tmp_path)
     torch.testing.assert_close(made[1], one.clamp(-1, 1))
     with pytest.raises(ValueError, match="distilled for 1, 2, 4 steps, not for 3"):
         sample.images(loaded, schedule, 3, steps=3)
-    with pytest.raises(ValueError, match="distilled for ddim"):
-        sample.images(loaded, schedule, 3, sampler="heun")
-    with pytest.raises(ValueError, match="must be told its number of steps"):
+    for more in ({"sampler": "heun"}, {"eta": 1.0}, {"spacing": "lambda"}):
+        with pytest.raises(ValueError, match="no sampler but plain ddim"):
+            sample.images(loaded, schedule, 3, **more)
+    for run in (samplers.heun, samplers.euler_flow, samplers.ddpm):
+        with pytest.raises(ValueError, match="for other samplers, for editing and for fusion take its teacher"):
+            samplers.final(run(loaded.at(4), schedule, x_T))
+    with pytest.raises(ValueError, match="for other samplers, for editing and for fusion take its teacher"):
         loaded(x_T, torch.full((3,), T))
     with pytest.raises(ValueError, match="no classes"):
         sample.images(loaded, schedule, 3, y=torch.zeros(3, dtype=torch.long))
@@ -194,8 +203,22 @@ def test_bad_settings_are_told(teacher, tmp_path):
         recipe_of(teacher, most=6).build()
     with pytest.raises(ValueError, match="works on 8 pixels"):
         recipe_of(teacher, size=16).build()
+    with pytest.raises(ValueError, match="T = 32 cannot be shared evenly by 64 steps"):
+        FewStepConfig((1, 2, 4, 8, 16, 32, 64), TEACHER)
+    with pytest.raises(ValueError, match="4 steps of 16 substeps each are more than the 32 levels"):
+        recipe_of(teacher, substeps=16).build()
     with pytest.raises(ValueError, match="cannot be the teacher"):
         recipe_of("cats32-cosine", size=32).build()
+
+
+@pytest.mark.parametrize("label", [0, 2])
+def test_a_process_may_see_one_rung_alone(teacher, label):
+    model, ema, schedule = recipe_of(teacher).build()
+    trained, steps = checkpoints.load(teacher).model, 2**label
+    x, t = normal(2, 3, 8, 8).clamp(-1, 1), torch.tensor([T, T])
+    batch = x, torch.full((2,), label), t, t - T // steps, normal(2, 3, 8, 8, seed=5)
+    error = distillation.loss(model, ema.model, trained, *batch, schedule, (1, 2, 4))
+    assert error.shape == (2,) and bool(error.isfinite().all())
 
 
 def test_a_perfect_student_has_no_loss():

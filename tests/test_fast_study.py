@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from course_utils import recipes, schedules
+from course_utils import recipes, samplers, schedules
 from course_utils.data.named import named_set
 from course_utils.metrics.features import Network, extract
 from course_utils.models.preconditioned import Preconditioned, PreconditionedConfig
@@ -28,9 +28,9 @@ def tools(monkeypatch):
 
 def test_heun_is_asked_for_no_more_evaluations_than_the_others():
     for asked in (*fast.FEW, fast.MANY):
-        assert asked - 1 <= fast.spent("heun", asked) <= asked
-        assert fast.spent("ddim", asked) == fast.steps("ddim", asked) == asked
-    assert fast.steps("heun", 5) == 3 and fast.spent("heun", 5) == 5
+        assert asked - 1 <= samplers.evaluations_of("heun", samplers.steps_for("heun", asked)) <= asked
+        assert samplers.evaluations_of("ddim", asked) == samplers.steps_for("ddim", asked) == asked
+    assert samplers.steps_for("heun", 5) == 3 and samplers.evaluations_of("heun", 3) == 5
 
 
 def test_every_way_of_sampling_has_a_name_of_its_own():
@@ -65,7 +65,7 @@ def test_a_score_counts_evaluations_and_has_an_error(tools, monkeypatch):
     for sampler in fast.SAMPLERS:
         asked.clear()
         score = fast.Score(**fast._scored(model, schedule, sampler, 10, tools))
-        assert len(asked) == score.evaluations == fast.spent(sampler, 10)
+        assert len(asked) == score.evaluations == (9 if sampler == "heun" else 10)
         assert score.fd > 0 and score.fd_se > 0
     plain, churned = (fast._scored(model, schedule, "heun", 10, tools, **more) for more in ({}, {"churn": 30}))
     assert plain["fd"] != churned["fd"]

@@ -263,7 +263,7 @@ def test_what_does_not_fit_is_refused(two):
     for given, message in [
         ([], "one or more checkpoints.*there is none"),
         ([two[0].model], "holds a UNet: take what checkpoints.load returns"),
-        ([two[0], gan], "gan draws in one step, without a sampler: leave it out"),
+        ([two[0], gan], "gan draws in steps of its own, without a sampler: leave it out"),
     ]:
         with pytest.raises(ValueError, match=message):
             widgets.fast_explorer(given)

@@ -7,7 +7,11 @@ import pytest
 import torch
 
 from course_utils import checkpoints, metrics
+from course_utils.checkpoints import Checkpoint
 from course_utils.metrics import protocol
+from course_utils.models.few_step import FewStep, FewStepConfig
+from course_utils.models.preconditioned import PreconditionedConfig
+from course_utils.models.unet import UNetConfig
 from course_utils.studies import evaluation, league
 from course_utils.studies.pareto import pareto_front
 
@@ -54,6 +58,17 @@ def test_every_checkpoint_is_measured_as_its_card_was():
             assert first == (
                 {} if isinstance(card["scores"]["sampling"], dict) else {"sampler": "reconstruction", "steps": 1}
             )
+
+
+def test_a_distilled_network_is_drawn_in_its_own_steps():
+    network = UNetConfig(size=32, patch=4, width=8, multipliers=(1,), blocks=1, attention=(), T=1, predicts="F")
+    model = FewStep(FewStepConfig((1, 2), PreconditionedConfig("edm", "karras", 8, network))).eval()
+    card = {"settings": {"data": "drawn:automobile", "size": 32}}
+    checkpoint = Checkpoint("fast", model, model.network.schedule, card)
+    assert league.kind(checkpoint) == "distilled"
+    for steps in (1, 2):
+        pictures = league._pictures(checkpoint, league.Entry("fast", "", {"sampler": "ddim", "steps": steps}), 3)
+        assert pictures.shape == (3, 3, 32, 32)
 
 
 def test_the_table_is_written_and_read_again(tmp_path):

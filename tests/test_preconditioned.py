@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from course_utils import checkpoints, frameworks, recipes, samplers, schedules, training
+from course_utils import checkpoints, frameworks, recipes, samplers, schedules, train, training
 from course_utils.data.images import ImageSet
 from course_utils.frameworks import EDM, Flow
 from course_utils.ideal import IdealDenoiser
@@ -131,7 +131,7 @@ def test_one_switch_changes_the_levels_and_nothing_else():
     for name, batch in zip(NAMES[1:], whole[1:], strict=True):
         recipe, (model, _, schedule) = tiny(name), tiny(name).build()
         assert bool((batch.t > 0).all()) and len(batch.t.unique()) == 6
-        assert recipe.changed(framework="ddpm", schedule="cosine") == tiny("cars32-ddpm")
+        assert recipe.changed(framework="ddpm", schedule="cosine", predicts="eps") == tiny("cars32-ddpm")
         assert (model.config.framework, model.schedule.name, schedule.T) == (recipe.framework, recipe.schedule, 50)
         parts = [recipe.batches(pictures(), schedule, (rank, 2))(3) for rank in (0, 1)]
         assert all(torch.equal(a, torch.cat(b)) for a, *b in zip(batch, *parts, strict=True))
@@ -221,3 +221,30 @@ def test_recipes_name_a_wrong_framework():
         tiny("cars32-edm", framework="vp").build()
     with pytest.raises(ValueError, match="unknown schedule 'edm'"):
         tiny("cars32-edm", schedule="edm").build()
+
+
+def test_a_framework_says_what_is_predicted():
+    for changes in ({"predicts": "v"}, {"weight": "min_snr"}):
+        with pytest.raises(ValueError, match=r"framework=edm says what the network predicts .* set predicts=F"):
+            tiny("cars32-edm", **changes).network_config()
+    with pytest.raises(ValueError, match="latents are diffused by framework=ddpm alone, got 'edm'"):
+        recipes.get("ldm-faces64").changed(framework="edm", predicts="F", weight=None).network_config()
+
+
+def test_a_run_starts_from_a_checkpoint_of_its_own_framework_alone(tmp_path):
+    for name in NAMES:
+        model = tiny(name).build()[0]
+        awaken(model)
+        checkpoints.export(tmp_path / f"{name}.safetensors", model, tiny(name).schedule_facts(), {})
+    kept = checkpoints.load(tmp_path / "cars32-edm.safetensors")
+    asked = tiny("cars32-edm", classes=2).build()[0]
+    checkpoints.fill(asked, train._start(kept, asked), tmp_path)
+    x, t = torch.randn(2, 3, 16, 16), torch.tensor([3, 40])
+    with torch.no_grad():
+        torch.testing.assert_close(asked(x, t, torch.tensor([0, 2])), kept.model(x, t))
+    for start, wanted in (("edm", "flow"), ("flow", "edm"), ("ddpm", "edm"), ("edm", "ddpm")):
+        origin = checkpoints.load(tmp_path / f"cars32-{start}.safetensors")
+        with pytest.raises(ValueError, match=f"trained by framework={start} and cannot start one of {wanted}"):
+            train._start(origin, tiny(f"cars32-{wanted}").build()[0])
+    with pytest.raises(ValueError, match="a student starts as its teacher: leave --init out"):
+        train.run("fast", recipes.FewStepRecipe(), tmp_path / "out", init="cars32-edm")

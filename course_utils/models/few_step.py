@@ -9,6 +9,11 @@ from course_utils.diffusion import Model
 from course_utils.models.preconditioned import Preconditioned, PreconditionedConfig
 from course_utils.models.unet import adapt
 
+ALONE = (
+    "a distilled network draws by sample.images(model, schedule, n, steps=...) alone, in the steps that it was "
+    "distilled for: for other samplers, for editing and for fusion take its teacher"
+)
+
 
 @dataclass(frozen=True)
 class FewStepConfig:
@@ -27,6 +32,8 @@ class FewStepConfig:
             object.__setattr__(self, "network", PreconditionedConfig(**self.network))
         if not self.rungs or any(2 * a != b for a, b in zip(self.rungs, self.rungs[1:], strict=False)):
             raise ValueError(f"rungs must double from each to the next, as 1, 2, 4 do; got {self.rungs}")
+        if self.rungs and self.network.T % self.rungs[-1]:
+            raise ValueError(f"T = {self.network.T} cannot be shared evenly by {self.rungs[-1]} steps")
         unet = self.network.network
         if unet.classes == 0:
             network = replace(self.network, network=replace(unet, classes=len(self.rungs)))
@@ -61,7 +68,7 @@ class FewStep(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         if label is None:  # the U-Net would take it for "no class", which was never trained
-            raise ValueError("a distilled network must be told its number of steps: sample with model.at(4)")
+            raise ValueError(ALONE)
         return self.network(x_t, t, label)
 
     def learn_from(self, teacher: Preconditioned) -> None:
@@ -74,16 +81,20 @@ class FewStep(nn.Module):
         if steps not in self.config.rungs:
             known = ", ".join(map(str, self.config.rungs))
             raise ValueError(f"this network was distilled for {known} steps, not for {steps}: ask for one of these")
-        return _Rung(self, self.config.rungs.index(steps))
+        return _Rung(self, steps)
 
 
 class _Rung:
     predicts = "x_0"
 
-    def __init__(self, model: FewStep, label: int):
-        self.model, self.label, self.config = model, label, model.config
+    def __init__(self, model: FewStep, steps: int):
+        self.model, self.label, self.config = model, model.config.rungs.index(steps), model.config
+        T = model.config.network.T
+        self.levels = [T * i // steps for i in range(1, steps + 1)]
 
     def __call__(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         if y is not None:
             raise ValueError("y was given, but a distilled network has no classes")
-        return self.model(x_t, t, t.new_full((len(x_t),), self.label, dtype=torch.long))
+        if t.is_floating_point() or set(t.tolist()) - set(self.levels):
+            raise ValueError(ALONE)
+        return self.model(x_t, t, torch.full_like(t, self.label))

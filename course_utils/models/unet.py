@@ -127,9 +127,9 @@ class UNet(nn.Module):
     """U-Net for images: model(x_t, t, y=None) -> prediction, shaped like x_t.
 
     Source: Ho et al. 2020, appendix B; blocks as in Dhariwal & Nichol 2021. x_t: (B, channels, size, size) float; t:
-    (B,) in 0..T, also fractions; y: (B,) labels in 0..classes, where `classes` itself means "no class" and stands for
-    None, or (B, classes) shares of a mixture, what lacks to 1 being "no class". Raises ValueError for images of another
-    shape, labels out of range, or y where the configuration has no classes.
+    (B,) in 0..T, also fractions, or any c_noise of `frameworks`; y: (B,) labels in 0..classes, where `classes` itself
+    means "no class" and stands for None, or (B, classes) shares of a mixture, what lacks to 1 being "no class". Raises
+    ValueError for images of another shape, labels out of range, or y where the configuration has no classes.
     """
 
     def __init__(self, config: UNetConfig | None = None):

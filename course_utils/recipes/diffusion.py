@@ -1,6 +1,6 @@
 """Diffusion on pictures: complete training configurations, and the parts that each one builds."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -28,7 +28,8 @@ class Recipe(BaseRecipe):
     """A complete run of a diffusion model; see also `BaseRecipe`. network: one of `unet.SIZES` or "convnet".
 
     framework: "ddpm", the discrete chain of Ho et al. 2020 with what the network `predicts` and its `weight`; "edm" or
-    "flow", see `frameworks`, which fix both; the levels of `schedule` then only serve the samplers. coupling: "ot"
+    "flow", see `frameworks`, which take predicts="F" and weight=None, and whose `schedule` only serves the samplers.
+    coupling: "ot"
     pairs pictures and noise within each process's share of the batch (`frameworks.coupled`), else "independent".
     weight: a name for `diffusion.loss_weight`, or None for the plain error of what the network predicts. drop: the
     share of labels that is replaced by "no class", so that the network learns to do without (Ho & Salimans 2022,
@@ -54,6 +55,11 @@ class Recipe(BaseRecipe):
     def network_config(self) -> "unet.UNetConfig | convnet.ConvNetConfig | PreconditionedConfig":
         """Return the configuration of the network; raises ValueError for an unknown or unfitting one."""
         if self.framework != "ddpm":
+            if self.predicts != "F" or self.weight is not None:
+                raise ValueError(
+                    f"framework={self.framework} says what the network predicts and how that is weighed: "
+                    "set predicts=F and weight=none"
+                )
             network = unet.config(self.network, size=self.size, predicts="F", T=1, classes=self.classes)
             return PreconditionedConfig(self.framework, self.schedule, self.T, network)
         settings = {"size": self.size, "predicts": self.predicts, "T": self.T}
@@ -90,10 +96,6 @@ class Recipe(BaseRecipe):
         error = diffusion.weighted_loss(model, batch.x_0, batch.t, batch.eps, schedule, self.weight, y)
         return error.mean()
 
-    def objective(self, ema: EMA, schedule: Schedule) -> Callable[[nn.Module, Any], Tensor]:
-        """Return the function from network and batch to the loss; ema: for recipes whose loss asks the average."""
-        return partial(self.loss, schedule=schedule)
-
     def fit(
         self,
         model: nn.Module,
@@ -106,7 +108,7 @@ class Recipe(BaseRecipe):
         """Train what `build` returned on `images` as this recipe says; options and errors as for `training.fit`."""
         return training.fit(
             model,
-            self.objective(ema, schedule),
+            partial(self.loss, schedule=schedule),
             self.batches(images, schedule, shard, model),
             self.steps,
             lr=self.lr,
@@ -170,8 +172,8 @@ class Batches(Pictures):
 # one recipe with one switch: notebook 09 compares the three at equal cost
 _CARS = Recipe(data="cifar10:automobile", network="tiny-3", predicts="eps", weight=None)
 _DRAWN_CARS = _CARS.changed(data="drawn:automobile", network="tiny")
-_EDM = {"framework": "edm", "schedule": "karras"}
-_FLOW = {"framework": "flow", "schedule": "flow"}
+_EDM = {"framework": "edm", "schedule": "karras", "predicts": "F"}
+_FLOW = {"framework": "flow", "schedule": "flow", "predicts": "F"}
 _FACES = Recipe(data="faces", size=64, network="fast64")
 RECIPES: dict[str, Recipe] = {
     "cats32-linear": Recipe(schedule="linear"),

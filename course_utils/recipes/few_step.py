@@ -1,37 +1,43 @@
 """Distillation of a trained diffusion model to few steps: complete training configurations."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from course_utils import checkpoints, distillation
+from course_utils import checkpoints, distillation, training
+from course_utils.checkpoints import Checkpoint
 from course_utils.data.images import ImageSet
 from course_utils.models.few_step import FewStep, FewStepConfig
 from course_utils.models.preconditioned import Preconditioned
-from course_utils.recipes.base import Pictures
-from course_utils.recipes.diffusion import Recipe
+from course_utils.recipes.base import BaseRecipe, Pictures
 from course_utils.schedules import Schedule
-from course_utils.training import EMA
+from course_utils.training import EMA, TrainStep
 
 
 @dataclass(frozen=True)
-class FewStepRecipe(Recipe):
-    """A complete run of `distillation.loss`; see also `Recipe`, but network, framework and levels are the teacher's.
+class FewStepRecipe(BaseRecipe):
+    """A complete run of `distillation.loss`; see also `BaseRecipe`. The student's network is its teacher's.
 
     teacher: name or path of the checkpoint of a `Preconditioned` without classes. most: the largest number of steps
     that the student learns; it learns the halves down to 1, too. substeps: DDIM steps of the teacher for one of these.
+    Other fields as in `training.fit`.
     """
 
+    data: str = "cifar10:automobile"
+    steps: int = 12_000
+    ema: float = 0.999
     teacher: str = "cars32-edm"
     most: int = 4
     substeps: int = 8
     lr: float = 3e-4
+    warmup: int = 500
     decay: bool = True
-    ema: float = 0.999
-    steps: int = 12_000
+    clip: float | None = 1.0
+    precision: str = "bfloat16"
 
     @property
     def rungs(self) -> tuple[int, ...]:
@@ -53,21 +59,39 @@ class FewStepRecipe(Recipe):
         model = model.to(device, memory_format=torch.channels_last)
         return model, EMA(model, self.ema), schedule.to(device)
 
-    def batches(
-        self, images: ImageSet, schedule: Schedule, shard: tuple[int, int] = (0, 1), model: nn.Module | None = None
-    ) -> "FewStepBatches":
+    def batches(self, images: ImageSet, schedule: Schedule, shard: tuple[int, int] = (0, 1)) -> "FewStepBatches":
         """Return the function from step number to batch."""
         return FewStepBatches(images, self, schedule, shard)
 
-    def objective(self, ema: EMA, schedule: Schedule) -> Callable[[nn.Module, "FewStepBatch"], Tensor]:
-        """Return the function from network and batch to the mean error, a scalar."""
+    def fit(
+        self,
+        model: nn.Module,
+        ema: EMA,
+        images: ImageSet,
+        schedule: Schedule,
+        shard: tuple[int, int] = (0, 1),
+        **options: Any,
+    ) -> Iterator[TrainStep]:
+        """Train what `build` returned on `images` as this recipe says; options and errors as for `training.fit`."""
         teacher = self._teacher()[0].to(schedule.device)
 
         def loss(model: nn.Module, batch: FewStepBatch) -> Tensor:
             error = distillation.loss(model, ema.model, teacher, *batch, schedule, self.rungs, self.substeps)
             return error.mean()
 
-        return loss
+        return training.fit(
+            model,
+            loss,
+            self.batches(images, schedule, shard),
+            self.steps,
+            lr=self.lr,
+            warmup=self.warmup,
+            decay=self.decay,
+            clip=self.clip,
+            ema=ema,
+            precision=self.precision,
+            **options,
+        )
 
     def schedule_facts(self) -> dict[str, Any]:
         """Return what `checkpoints.export` writes down about the schedule: that of the teacher."""
@@ -77,16 +101,29 @@ class FewStepRecipe(Recipe):
     def _config(self, teacher: Preconditioned) -> FewStepConfig:
         if teacher.config.size != self.size:
             raise ValueError(f"{self.teacher} works on {teacher.config.size} pixels, the recipe on {self.size}")
-        return FewStepConfig(self.rungs, teacher.config)
+        if self.classes:
+            raise ValueError("a distilled network takes no classes: leave classes at 0")
+        rungs = self.rungs  # refuses a wrong `most` first
+        if self.most * self.substeps > teacher.config.T:
+            raise ValueError(
+                f"{self.most} steps of {self.substeps} substeps each are more than the {teacher.config.T} levels of "
+                f"{self.teacher}: take fewer"
+            )
+        return FewStepConfig(rungs, teacher.config)
 
     def _teacher(self) -> tuple[Preconditioned, Schedule]:
-        model, schedule = checkpoints.load(self.teacher)[1:3]
+        model, schedule = _loaded(self.teacher)[1:3]
         if not isinstance(model, Preconditioned) or model.config.classes:
             raise ValueError(
                 f"{self.teacher} cannot be the teacher: that takes a network trained by framework=edm or flow, without "
                 "classes"
             )
         return model, schedule
+
+
+@lru_cache(1)  # asked for again whenever the run is exported
+def _loaded(teacher: str) -> Checkpoint:
+    return checkpoints.load(teacher)
 
 
 class FewStepBatch(NamedTuple):

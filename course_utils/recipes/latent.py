@@ -37,6 +37,8 @@ class LatentRecipe(Recipe):
         return self._config(self._vae().config)
 
     def _config(self, vae: VAEConfig) -> LatentConfig:
+        if self.framework != "ddpm":
+            raise ValueError(f"latents are diffused by framework=ddpm alone, got {self.framework!r}")
         if vae.size != self.size:
             raise ValueError(f"{self.vae} works on {vae.size} pixels, the recipe on {self.size}")
         if self.network not in NETWORKS:

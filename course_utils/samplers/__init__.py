@@ -25,6 +25,7 @@ from course_utils.schedules import Schedule
 
 __all__ = [
     "SAMPLERS",
+    "TITLES",
     "Generators",
     "Step",
     "check_level",
@@ -34,6 +35,7 @@ __all__ = [
     "ddpm",
     "dpm_solver_pp",
     "euler_flow",
+    "evaluations_of",
     "example_generators",
     "final",
     "guided",
@@ -43,6 +45,7 @@ __all__ = [
     "randn_like",
     "sample",
     "spaced",
+    "steps_for",
     "times",
 ]
 
@@ -53,6 +56,25 @@ SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {
     "heun": heun,
     "euler_flow": euler_flow,
 }
+
+
+TITLES = {
+    "ddpm": "ancestral (DDPM)",
+    "ddim": "DDIM",
+    "dpm_solver_pp": "DPM-Solver++",
+    "heun": "Heun",
+    "euler_flow": "Euler on flow",
+}
+
+
+def steps_for(sampler: str, evaluations: int) -> int:
+    """Return the most steps that a sampler takes in so many evaluations: Heun takes two in all but the last."""
+    return (evaluations + 1) // 2 if sampler == "heun" else evaluations
+
+
+def evaluations_of(sampler: str, steps: int) -> int:
+    """Return how many evaluations so many steps of a sampler take."""
+    return 2 * steps - 1 if sampler == "heun" else steps
 
 
 def named(sampler: str) -> Callable[..., Iterator[Step]]:

@@ -51,7 +51,7 @@ def heun(
         raise ValueError(f"churn and churn_noise cannot be negative, got {churn} and {churn_noise}")
     if not sigma_max > 0:
         raise ValueError(f"sigma_max must be positive, got {sigma_max}")
-    ratio = schedule.noise_ratio.double()
+    ratio = schedule.noise_ratio.cpu().double()  # on the CPU first: MPS has no float64
     first = float(ratio[check_level(start, schedule)])
     first, last, top = min(first, sigma_max) if start is None else first, float(ratio[1]), float(ratio[-1])
     grid = [first] if steps == 1 or first <= last else karras_grid(steps, last, first, rho).tolist()

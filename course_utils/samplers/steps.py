@@ -81,7 +81,7 @@ def spaced(steps: int, start: int, schedule: Schedule, spacing: str) -> list[int
         return torch.linspace(start, 0, steps + 1, dtype=torch.float64).round().long().tolist()
     if spacing != "lambda":
         raise ValueError(f"spacing must be 't' or 'lambda', got {spacing!r}")
-    lambda_ = half_log_snr(schedule)[1 : start + 1].double().cpu()
+    lambda_ = half_log_snr(schedule)[1 : start + 1].cpu().double()  # in this order: MPS has no float64
     wanted = torch.linspace(float(lambda_[-1]), float(lambda_[0]), steps, dtype=torch.float64)
     levels = (lambda_ - wanted[:, None]).abs().argmin(1) + 1
     # two wishes may fall on one level: each then moves down by one, and stops where those below it need the room

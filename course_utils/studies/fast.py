@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from course_utils import checkpoints, metrics, recipes, sample, training
+from course_utils import checkpoints, metrics, recipes, sample, samplers, training
 from course_utils.data.named import named_set
 from course_utils.metrics import estimates
 from course_utils.metrics.features import Network
@@ -116,16 +116,6 @@ def ways(name: str) -> list[tuple[str, int, dict[str, Any]]]:
     return [*found, ("ddpm", MANY, {})]
 
 
-def steps(sampler: str, evaluations: int) -> int:
-    """Return in how many steps a sampler comes nearest to so many evaluations: Heun takes two for all but the last."""
-    return (evaluations + 1) // 2 if sampler == "heun" else evaluations
-
-
-def spent(sampler: str, evaluations: int) -> int:
-    """Return how many evaluations these steps take."""
-    return 2 * steps(sampler, evaluations) - 1 if sampler == "heun" else evaluations
-
-
 def jobs(device: str = "cpu") -> dict[str, store.Job]:
     """Return everything that there is to compute, on `device`."""
 
@@ -164,13 +154,16 @@ def _scored(
     model: nn.Module, schedule: Schedule, sampler: str, evaluations: int, tools: Callable, **more: Any
 ) -> dict[str, float]:
     network, reference = tools()
-    pictures = sample.images(model, schedule, N, sampler=sampler, steps=steps(sampler, evaluations), seed=0, **more)
+    if sampler == "dpm_solver_pp":
+        more["spacing"] = "lambda"  # as the course's protocol has it
+    steps = samplers.steps_for(sampler, evaluations)
+    pictures = sample.images(model, schedule, N, sampler=sampler, steps=steps, seed=0, **more)
     features = metrics.features.extract(pictures, network)
     score = metrics.score(features, reference, network)
     random = torch.Generator().manual_seed(0)
     spread = estimates.halves(partial(metrics.frechet_distance, reference), features, HALVES, random).std()
     kept = {name: score[name] for name in ("fd", "kid", "kid_se")}
-    return {"evaluations": spent(sampler, evaluations), **kept, "fd_se": float(spread)}
+    return {"evaluations": samplers.evaluations_of(sampler, steps), **kept, "fd_se": float(spread)}
 
 
 def _trained(recipe: Recipe, tools: Callable | None) -> store.Found:

@@ -163,15 +163,15 @@ def _pictures(checkpoint: Checkpoint, entry: Entry, n: int) -> Tensor:
     y = sample.labels(checkpoint, entry.part or None, n)
     options = {**metrics.protocol.sampling(checkpoint.schedule, checkpoint.model), **entry.how}
     if options.get("sampler") in ("ddim", "ddpm"):
-        del options["spacing"]  # of DPM-Solver++ alone
+        options.pop("spacing", None)  # of DPM-Solver++ alone
     return sample.images(checkpoint.model, checkpoint.schedule, n, y=y, **options)
 
 
 def _minutes(name: str) -> float:
-    """Minutes of training, those of an autoencoder that a checkpoint needs included."""
+    """Minutes of training, those of the autoencoder or teacher that a checkpoint needs included."""
     card = checkpoints.names()[name]
-    needs = card["settings"].get("vae")
-    return round(card["minutes"] + (_minutes(needs) if needs else 0), 1)
+    needs = [card["settings"][part] for part in ("vae", "teacher") if part in card["settings"]]
+    return round(card["minutes"] + sum(_minutes(other) for other in needs), 1)
 
 
 def load(path: Path | None = None) -> list[dict[str, Any]]:

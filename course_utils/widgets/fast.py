@@ -14,6 +14,7 @@ from course_utils import sample, samplers, viz
 from course_utils.checkpoints import Checkpoint
 from course_utils.diffusion import Model, signal_and_noise
 from course_utils.ideal import IdealDenoiser
+from course_utils.models.few_step import FewStep
 from course_utils.schedules import Schedule
 from course_utils.widgets.charts import GRID, Chart
 from course_utils.widgets.explorers import _broken
@@ -21,7 +22,7 @@ from course_utils.widgets.images import WIDE, WRAP, Drawer, tiles, told
 from course_utils.widgets.picture import WIDTH
 from course_utils.widgets.pixels import Pixels, beside, titled
 
-SAMPLERS = {"DDIM": "ddim", "DPM-Solver++": "dpm_solver_pp", "Heun": "heun", "Euler on flow": "euler_flow"}
+SAMPLERS = {samplers.TITLES[name]: name for name in ("ddim", "dpm_solver_pp", "heun", "euler_flow")}
 MOST, CHURN = 50, 40  # evaluations of the network and S_churn on offer, at most
 SHOWN, COLUMNS, STRIP = 8, 4, 8  # pictures, columns of theirs, and guesses on the way
 BUMPS, SPREAD, PARTICLES = (-1.0, 1.0), 0.2, 12  # of the data on a line
@@ -75,8 +76,7 @@ def moves(
     if churn and sampler != "heun":
         raise ValueError(f"{sampler} has no churn: it must be 0, got {churn:g}")
     options |= {"dpm_solver_pp": {"spacing": "lambda"}, "heun": {"churn": churn}}.get(sampler, {})
-    steps = (evaluations + 1) // 2 if sampler == "heun" else evaluations  # two for each step of heun but the last
-    watched, made = _Watched(model, schedule), []
+    watched, made, steps = _Watched(model, schedule), [], samplers.steps_for(sampler, evaluations)
     records = samplers.named(sampler)(watched, schedule, x_T, steps=steps, **options)
     stood, first = next(records), 0
     for record in records:
@@ -128,8 +128,8 @@ def _usable(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
     for checkpoint in checkpoints:
         if not isinstance(checkpoint, Checkpoint):
             raise ValueError(f"checkpoints holds a {type(checkpoint).__name__}: take what checkpoints.load returns")
-        if checkpoint.schedule is None:
-            raise ValueError(f"{checkpoint.name} draws in one step, without a sampler: leave it out")
+        if checkpoint.schedule is None or isinstance(checkpoint.model, FewStep):
+            raise ValueError(f"{checkpoint.name} draws in steps of its own, without a sampler: leave it out")
     if not checkpoints:
         raise ValueError("takes one or more checkpoints, from checkpoints.load: there is none")
     return checkpoints
