@@ -30,6 +30,7 @@ CHECKPOINTS = ("cars32-ddpm", "cars32-edm", "cars32-flow")
 TEACHER, DISTILLED = "cars32-edm", "cars32-fast"
 FEW, MANY = (5, 10, 20, 50, 100), 1000  # evaluations
 SAMPLERS = ("ddim", "dpm_solver_pp", "heun", "euler_flow")
+IMITATED = 32  # steps of the teacher that the student stands for: 4 of 8 each
 CHURN = 30  # S_churn of the stochastic rows
 AFTER = (("dpm_solver_pp", 20),)  # how a short training is judged
 AFTER_FLOW = (*AFTER, ("euler_flow", 5), ("euler_flow", 10), ("euler_flow", 20))
@@ -111,7 +112,7 @@ def ways(name: str) -> list[tuple[str, int, dict[str, Any]]]:
     if name != TEACHER:
         return [*((sampler, evaluations, {}) for sampler in SAMPLERS for evaluations in FEW[1:4]), ("ddpm", MANY, {})]
     found = [(sampler, evaluations, {}) for sampler in SAMPLERS for evaluations in FEW]
-    found += [("ddim", evaluations, {}) for evaluations in (1, 2, 4, MANY)]
+    found += [("ddim", evaluations, {}) for evaluations in (1, 2, 4, IMITATED, MANY)]
     found += [("heun", evaluations, {"churn": CHURN}) for evaluations in FEW[2:]]
     return [*found, ("ddpm", MANY, {})]
 
