@@ -90,8 +90,8 @@ def predict(
     """Run the network once and return its answer as (x0_hat, eps_hat), whichever of eps, x_0 or v it predicts.
 
     What it predicts is read from `model.predicts`. Shapes: x_t (B, ...), t (B,), where floating-point numbers may lie
-    between two levels (`Schedule.ratio_at`), y (B,) class labels or None. clip:
-    keep x0_hat in [-1, 1], as the code release of Ho et al. 2020 does for images, and eps_hat in step with it.
+    between two levels (`Schedule.ratio_at`), y (B,) class labels or None. clip: keep x0_hat in [-1, 1], as the code
+    release of Ho et al. 2020 does for images, and eps_hat in step with it.
     Raises ValueError when `model.predicts` is missing or unknown.
     """
     kind = getattr(model, "predicts", None)

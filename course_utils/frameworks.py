@@ -13,6 +13,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+from course_utils.diffusion import draw_t
 from course_utils.schedules import Schedule
 
 
@@ -41,7 +42,7 @@ class DDPM:
     def precondition(self, sigma: Tensor) -> Preconditioning:
         """Return the four functions at sigma."""
         return Preconditioning(
-            torch.ones_like(sigma), -sigma, 1 / (1 + sigma**2).sqrt(), self.schedule.level(sigma).to(sigma)
+            torch.ones_like(sigma), -sigma, self.path(sigma)[0], self.schedule.level(sigma).to(sigma)
         )
 
     def target(self, x_0: Tensor, eps: Tensor, sigma: Tensor) -> Tensor:
@@ -50,8 +51,7 @@ class DDPM:
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw n training levels sigma, (n,): those of t uniform in 1..T."""
-        t = torch.randint(1, self.schedule.T + 1, (n,), generator=generator, device=self.schedule.device)
-        return self.schedule.noise_ratio[t]
+        return self.schedule.noise_ratio[draw_t(n, self.schedule, generator)]
 
     def density(self, log_sigma: Tensor) -> Tensor:
         """Return the density of ln sigma in training: the share of levels within 0.2 of it, per unit of ln sigma.
@@ -63,7 +63,25 @@ class DDPM:
 
 
 @dataclass(frozen=True)
-class EDM:
+class _LogNormal:
+    """Levels whose ln sigma is normal, of this mean and standard deviation."""
+
+    mean: float
+    std: float
+
+    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw n training levels sigma, (n,), on the generator's device."""
+        device = None if generator is None else generator.device
+        return (self.mean + self.std * torch.randn(n, generator=generator, device=device)).exp()
+
+    def density(self, log_sigma: Tensor) -> Tensor:
+        """Return the density of ln sigma in training."""
+        z = (log_sigma - self.mean) / self.std
+        return (-(z**2) / 2).exp() / (self.std * math.sqrt(2 * math.pi))
+
+
+@dataclass(frozen=True)
+class EDM(_LogNormal):
     """Karras et al. 2022, section 5: ln sigma is normal, and inputs and targets have unit variance at every sigma.
 
     mean, std: those of ln sigma. sigma_data: standard deviation of the data, for images in [-1, 1] about 0.5.
@@ -89,17 +107,9 @@ class EDM:
         total = (sigma**2 + self.sigma_data**2).sqrt()
         return (sigma / self.sigma_data * x_0 - self.sigma_data * eps) / total
 
-    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw n training levels sigma, (n,), on the generator's device."""
-        return (self.mean + self.std * _normal(n, generator)).exp()
-
-    def density(self, log_sigma: Tensor) -> Tensor:
-        """Return the density of ln sigma in training."""
-        return _gaussian(log_sigma, self.mean, self.std)
-
 
 @dataclass(frozen=True)
-class Flow:
+class Flow(_LogNormal):
     """Rectified flow on the straight path (1 - t) x_0 + t eps, whose velocity eps - x_0 the network answers.
 
     Source: Lipman et al. 2023, Eq. 23 and Liu et al. 2023, Eq. 1, whose time runs the other way; levels logit-normal
@@ -122,14 +132,6 @@ class Flow:
     def target(self, x_0: Tensor, eps: Tensor, sigma: Tensor) -> Tensor:
         """Return what F should answer: the velocity eps - x_0."""
         return eps - x_0
-
-    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw n training levels sigma, (n,), on the generator's device."""
-        return (self.mean + self.std * _normal(n, generator)).exp()
-
-    def density(self, log_sigma: Tensor) -> Tensor:
-        """Return the density of ln sigma in training."""
-        return _gaussian(log_sigma, self.mean, self.std)
 
 
 Framework = DDPM | EDM | Flow
@@ -193,11 +195,3 @@ def coupled(x_0: Tensor, eps: Tensor) -> Tensor:
         raise ValueError(f"every picture needs a noise: got shapes {tuple(x_0.shape)} and {tuple(eps.shape)}")
     cost = torch.cdist(*(x.flatten(1).cpu().double() for x in (x_0, eps))).square().numpy()  # MPS has no float64
     return eps[torch.from_numpy(linear_sum_assignment(cost)[1]).to(eps.device)]
-
-
-def _normal(n: int, generator: torch.Generator | None) -> Tensor:
-    return torch.randn(n, generator=generator, device=None if generator is None else generator.device)
-
-
-def _gaussian(x: Tensor, mean: float, std: float) -> Tensor:
-    return (-((x - mean) ** 2) / (2 * std**2)).exp() / (std * math.sqrt(2 * math.pi))

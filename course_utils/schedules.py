@@ -217,7 +217,7 @@ def karras(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> Schedule:
-    """The levels of `karras_grid`, t = T the noisiest; x_t is divided by sqrt(1 + sigma^2), so that it has variance 1.
+    """The levels of `karras_grid`, t = T the noisiest; x_t is x_0 + sigma eps, divided by sqrt(1 + sigma^2).
 
     Raises ValueError as `karras_grid`.
     """
@@ -225,10 +225,10 @@ def karras(
 
 
 def flow(T: int = 1000, *, dtype: torch.dtype = torch.float32) -> Schedule:
-    """The straight path (1 - s) x_0 + s eps at s = t / T (Lipman et al. 2023; Liu et al. 2023), brought to variance 1.
+    """The straight path (1 - s) x_0 + s eps at s = t / T (Lipman et al. 2023; Liu et al. 2023), in the course's scale.
 
-    At s = 1 nothing of x_0 is left; like that of `cosine`, the last beta is clipped at 0.999. Raises ValueError for a T
-    that is not a positive whole number.
+    So it is divided by sqrt((1 - s)^2 + s^2). At s = 1 nothing of x_0 is left; like that of `cosine`, the last beta is
+    clipped at 0.999. Raises ValueError for a T that is not a positive whole number.
     """
     s = torch.arange(1, _steps(T) + 1, dtype=torch.float64) / T
     alpha_bar = torch.cat([s.new_ones(1), (1 - s) ** 2 / ((1 - s) ** 2 + s**2)])

@@ -32,7 +32,7 @@ class FewStepConfig:
             object.__setattr__(self, "network", PreconditionedConfig(**self.network))
         if not self.rungs or any(2 * a != b for a, b in zip(self.rungs, self.rungs[1:], strict=False)):
             raise ValueError(f"rungs must double from each to the next, as 1, 2, 4 do; got {self.rungs}")
-        if self.rungs and self.network.T % self.rungs[-1]:
+        if self.network.T % self.rungs[-1]:
             raise ValueError(f"T = {self.network.T} cannot be shared evenly by {self.rungs[-1]} steps")
         unet = self.network.network
         if unet.classes == 0:

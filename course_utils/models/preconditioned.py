@@ -47,7 +47,7 @@ class PreconditionedConfig:
 class Preconditioned(nn.Module):
     """model(x_t, t, y=None) -> x0_hat, shaped like x_t: D(x; sigma) of Karras et al. 2022, Eq. 7.
 
-    x_t: (B, C, S, S) of variance 1, as everywhere in the course, sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps of
+    x_t: (B, C, S, S), as everywhere in the course sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps of
     the schedule in the configuration; t: (B,), its levels, fractions of 1..T allowed, since the network learned at any
     noise. bare: take x_t and t for c_in x and c_noise and return what F answers, which is what is trained. y and errors
     as for `UNet`.

@@ -61,7 +61,8 @@ class UNetConfig:
 def timestep_features(t: Tensor, size: int, T: int) -> Tensor:
     """Sines and cosines of t at `size / 2` frequencies (Ho et al. 2020, appendix B): (B,) -> (B, size) float32.
 
-    t is stretched to 0..1000 whatever T is, so that networks of different T see the same range.
+    t is stretched to 0..1000 whatever T is, so that networks of different T see the same range. With T = 1 so is the t
+    of flow matching; c_noise of EDM, -1.6 to 1.1, is stretched by as much.
     """
     frequency = torch.exp(torch.arange(size // 2, device=t.device) * (-math.log(10_000) / (size // 2)))
     angle = (t.float() * (1000 / T))[:, None] * frequency

@@ -56,6 +56,11 @@ class BaseRecipe:
         """Return the fields, ready for JSON."""
         return asdict(self)
 
+    def optimisation(self) -> dict[str, Any]:
+        """Return those of the fields that are options of `training.fit`."""
+        names = ("lr", "warmup", "decay", "clip", "weight_decay", "precision")
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
     def differences(self, stored: dict[str, Any]) -> list[str]:
         """Return the fields in which a stored `as_dict` differs; one younger than the file had its default there."""
         own, before = self.as_dict(), type(self)().as_dict() | stored

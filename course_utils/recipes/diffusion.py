@@ -111,12 +111,8 @@ class Recipe(BaseRecipe):
             partial(self.loss, schedule=schedule),
             self.batches(images, schedule, shard, model),
             self.steps,
-            lr=self.lr,
-            warmup=self.warmup,
-            decay=self.decay,
-            clip=self.clip,
             ema=ema,
-            precision=self.precision,
+            **self.optimisation(),
             **options,
         )
 

@@ -84,12 +84,8 @@ class FewStepRecipe(BaseRecipe):
             loss,
             self.batches(images, schedule, shard),
             self.steps,
-            lr=self.lr,
-            warmup=self.warmup,
-            decay=self.decay,
-            clip=self.clip,
             ema=ema,
-            precision=self.precision,
+            **self.optimisation(),
             **options,
         )
 

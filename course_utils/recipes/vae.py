@@ -107,13 +107,8 @@ class VAERecipe(BaseRecipe):
             self.loss,
             self.batches(images, next(model.parameters()).device, shard),
             self.steps,
-            lr=self.lr,
-            warmup=self.warmup,
-            decay=self.decay,
-            clip=self.clip,
-            weight_decay=self.weight_decay,
             ema=ema,
-            precision=self.precision,
+            **self.optimisation(),
             **options,
         )
 

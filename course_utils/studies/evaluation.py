@@ -214,10 +214,9 @@ def compared(device: str) -> store.Found:
     sets = [train]
     for name, part in MODELS:
         checkpoint = checkpoints.load(name, device)
-        how = metrics.protocol.sampling(checkpoint.schedule, checkpoint.model) | {
-            "y": sample.labels(checkpoint, part or None, N)
-        }
-        sets.append(sample.images(checkpoint.model, checkpoint.schedule, N, **how))
+        y = sample.labels(checkpoint, part or None, N)
+        how = metrics.protocol.sampling(checkpoint.schedule, checkpoint.model)
+        sets.append(sample.images(checkpoint.model, checkpoint.schedule, N, y=y, **how))
     fd = []
     for space in (networks := spaces(device)).values():
         reference = metrics.features.extract(test, space)
