@@ -99,6 +99,22 @@ def export(path: Path, model: nn.Module, schedule: dict[str, Any] | None, card: 
     return digest(path)
 
 
+def share(path: Path, part: str, name: str) -> None:
+    """Leave out of an exported file the weights of its `part`, which are those of the shipped checkpoint `name`.
+
+    `load` takes them from there. Raises ValueError, and changes nothing, when they differ.
+    """
+    weights, facts = read(path)
+    theirs, prefix = read(shipped(f"{name}.safetensors"))[0], f"{part}."
+    own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    if set(own) != set(theirs) or not all(torch.equal(value, theirs[key]) for key, value in own.items()):
+        raise ValueError(
+            f"the {part} of {path} is not that of {name}: train it with the one that ships, or publish both"
+        )
+    rest = {key: value for key, value in weights.items() if not key.startswith(prefix)}
+    write(path, rest, {**facts, "shared": {part: {"name": name, "sha256": digest(shipped(f"{name}.safetensors"))}}})
+
+
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file as hexadecimal text."""
     with open(path, "rb") as file:
@@ -113,7 +129,8 @@ def names() -> dict[str, dict[str, Any]]:
 def load(name: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
     """Return a shipped checkpoint by its name, or any exported one by its path, in float32 and ready for sampling.
 
-    Shipped files are compared with the SHA-256 in the list of cards. Raises ValueError for an unknown name,
+    Shipped files are compared with the SHA-256 in the list of cards, and what a file has in common with another one
+    (see `share`) with that in this file. Raises ValueError for an unknown name,
     FileNotFoundError for a missing file, DamagedCheckpointError for one that is not what it should be.
     """
     if Path(name).suffix == ".safetensors":
@@ -123,12 +140,12 @@ def load(name: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
         if str(name) not in cards:
             raise ValueError(f"unknown checkpoint {str(name)!r}: choose one of {', '.join(cards)}, or give a path")
         path, card = shipped(f"{name}.safetensors"), cards[str(name)]
-        if (found := digest(path)) != card["sha256"]:
-            raise DamagedCheckpointError(
-                f"{path} has SHA-256 {found[:12]}… instead of {card['sha256'][:12]}…: it was cut short or altered. "
-                "Get it again: git checkout, or a new copy of the course"
-            )
+        _compare(path, card["sha256"])
     weights, facts = read(path)
+    for part, source in facts.get("shared", {}).items():
+        of = shipped(f"{source['name']}.safetensors")
+        _compare(of, source["sha256"])
+        weights |= {f"{part}.{key}": value for key, value in read(of)[0].items()}
     try:
         model = build(facts["config"])
         schedule = schedules.make(**facts["schedule"]).to(device) if facts["schedule"] else None
@@ -137,3 +154,11 @@ def load(name: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
         raise DamagedCheckpointError(f"{path} lacks {error}: it is not an exported checkpoint") from None
     fill(model, {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}, path)
     return Checkpoint(Path(name).stem, model.to(device).eval().requires_grad_(False), schedule, card)
+
+
+def _compare(path: Path, sha256: str) -> None:
+    if (found := digest(path)) != sha256:
+        raise DamagedCheckpointError(
+            f"{path} has SHA-256 {found[:12]}… instead of {sha256[:12]}…: it was cut short or altered. "
+            "Get it again: git checkout, or a new copy of the course"
+        )

@@ -13,6 +13,7 @@ from course_utils import checkpoints, latents, metrics, sample
 from course_utils.authoring import publish
 from course_utils.checkpoints import DamagedCheckpointError
 from course_utils.data.named import named_set
+from course_utils.models.latent import LatentConfig, LatentDiffusion
 from course_utils.models.mlp import MLP
 from course_utils.models.unet import UNet, UNetConfig
 from course_utils.models.vae import VAE, VAEConfig
@@ -57,6 +58,47 @@ def test_every_shipped_checkpoint_is_whole_and_its_card_complete():
         assert scores["fd_ratio"] == pytest.approx(scores["fd"] / scores["floor"]["fd"], rel=1e-2)
         assert scores["n"] in (500, 1000) and scores["kid_se"] > 0 and card["images_seen"] > 0 and card["minutes"] > 0
         assert checkpoints.shipped(f"{name}.safetensors").stat().st_size <= 8_000_000
+
+
+@pytest.fixture
+def latent_diffusion(tmp_path, monkeypatch):
+    """A folder of shipped files with a VAE, and beside it a run of diffusion in its latents."""
+    monkeypatch.setattr(checkpoints, "shipped", lambda name: tmp_path / "shipped" / name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = LatentDiffusion(
+            LatentConfig(
+                VAEConfig(multipliers=(1, 2), width=8, latent=4, spatial=True),
+                UNetConfig(size=16, channels=4, width=16, multipliers=(1,), blocks=1, attention=()),
+            )
+        )
+    checkpoints.export(tmp_path / "shipped" / "vae.safetensors", model.vae, None, CARD)
+    checkpoints.export(tmp_path / "ldm.safetensors", model, {"name": "cosine", "T": 20}, CARD)
+    return tmp_path / "ldm.safetensors"
+
+
+def test_weights_that_ship_already_are_taken_from_there(latent_diffusion):
+    whole, size = checkpoints.load(latent_diffusion), latent_diffusion.stat().st_size
+    checkpoints.share(latent_diffusion, "vae", "vae")
+    made = checkpoints.load(latent_diffusion)
+    assert latent_diffusion.stat().st_size < size and made.card == CARD and made.schedule.T == 20
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(made.model.state_dict()[name], value), name
+
+
+def test_another_autoencoder_under_the_same_name_is_refused(latent_diffusion):
+    vae = checkpoints.shipped("vae.safetensors")
+    other = VAE(checkpoints.load(vae).model.config)
+    kept, good = latent_diffusion.read_bytes(), vae.read_bytes()
+    checkpoints.export(vae, other, None, CARD)
+    with pytest.raises(ValueError, match="is not that of vae"):
+        checkpoints.share(latent_diffusion, "vae", "vae")
+    assert latent_diffusion.read_bytes() == kept
+    vae.write_bytes(good)
+    checkpoints.share(latent_diffusion, "vae", "vae")
+    checkpoints.export(vae, other, None, CARD)
+    with pytest.raises(DamagedCheckpointError, match=r"vae\.safetensors has SHA-256"):
+        checkpoints.load(latent_diffusion)
 
 
 @pytest.mark.parametrize("spatial", [False, True])

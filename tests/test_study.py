@@ -11,6 +11,7 @@ import torch
 
 from course_utils import checkpoints, metrics, sample, schedules
 from course_utils.data import drawn
+from course_utils.data.levels import from_bytes, to_bytes
 from course_utils.models import unet
 from course_utils.models.dcgan import DCGANConfig, Generator
 from course_utils.models.vae import Encoded, VAEConfig
@@ -64,6 +65,26 @@ def test_stale_results_are_not_shown(tmp_path):
             store.load(path, {"a": spec}, "make it")
     with pytest.raises(RuntimeError, match="holds no 'b'"):
         store.load(path, {"b": {}}, "make it")
+
+
+def test_pictures_are_stored_small_and_come_back_in_place_as_they_looked(tmp_path):
+    path, done = tmp_path / "study.safetensors", []
+    levels = to_bytes(drawn.draw(24, "cat").images).view(3, 8, 3, 32, 32)
+    order = torch.arange(9, dtype=torch.uint8)
+
+    def work():
+        done.append(1)
+        return {"film": levels, "order": order, "curve": torch.rand(2, 3, 4, 5)}, {"fd": 1.0}
+
+    jobs = {"a": store.Job({"x": 1}, work)}
+    for _ in range(2):  # the second time what is stored goes from file to file
+        store.complete(path, jobs, stale=True)
+        tensors, facts = store.load(path, {"a": {"x": 1}}, "make it")["a"]
+        psnr = metrics.psnr(from_bytes(tensors["film"]).flatten(0, 1), from_bytes(levels).flatten(0, 1))
+        assert tensors["film"].shape == levels.shape and tensors["film"].dtype == torch.uint8 and psnr.min() > 30
+        assert torch.equal(tensors["order"], order) and tensors["curve"].shape == (2, 3, 4, 5)
+        assert set(facts) == {"spec", "fd"} and path.stat().st_size < levels.numel() / 2
+    assert done == [1]
 
 
 def test_a_recipe_that_has_grown_a_field_keeps_its_results(tmp_path):

@@ -20,6 +20,7 @@ from course_utils import checkpoints, latents, metrics, sample
 from course_utils.checkpoints import Checkpoint
 from course_utils.data.images import ImageSet
 from course_utils.data.named import named_set
+from course_utils.models.latent import LatentDiffusion
 from course_utils.models.vae import VAE
 from course_utils.paths import CHECKOUT
 
@@ -112,8 +113,11 @@ def main(arguments: list[str] | None = None) -> int:
     if before and before["scores"]["fd"] <= card["scores"]["fd"]:
         print(f"not replaced: the shipped {given.name} has FD {before['scores']['fd']}", file=sys.stderr)
         return 1
-    shutil.copyfile(given.model, shipped / f"{given.name}.safetensors")
-    cards[given.name] = {"sha256": checkpoints.digest(given.model), **card}
+    file = shipped / f"{given.name}.safetensors"
+    shutil.copyfile(given.model, file)
+    if isinstance(checkpoint.model, LatentDiffusion):
+        checkpoints.share(file, "vae", card["settings"]["vae"])  # a third of the file, and it ships already
+    cards[given.name] = {"sha256": checkpoints.digest(file), **card}
     cards = dict(sorted(cards.items()))
     listing.write_text(json.dumps(cards, indent=1) + "\n")
     readme = CHECKOUT / "README.md"

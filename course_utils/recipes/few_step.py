@@ -28,7 +28,7 @@ class FewStepRecipe(BaseRecipe):
     """
 
     data: str = "cifar10:automobile"
-    steps: int = 12_000
+    steps: int = 9_000
     ema: float = 0.999
     teacher: str = "cars32-edm"
     most: int = 4

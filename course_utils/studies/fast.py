@@ -112,9 +112,9 @@ def ways(name: str) -> list[tuple[str, int, dict[str, Any]]]:
     if name != TEACHER:
         return [*((sampler, evaluations, {}) for sampler in SAMPLERS for evaluations in FEW[1:4]), ("ddpm", MANY, {})]
     found = [(sampler, evaluations, {}) for sampler in SAMPLERS for evaluations in FEW]
-    found += [("ddim", evaluations, {}) for evaluations in (1, 2, 4, IMITATED, MANY)]
+    found += [("ddim", evaluations, {}) for evaluations in (1, 2, 4, IMITATED)]
     found += [("heun", evaluations, {"churn": CHURN}) for evaluations in FEW[2:]]
-    return [*found, ("ddpm", MANY, {})]
+    return [*found, *(("ddpm", evaluations, {}) for evaluations in (*FEW[2:], MANY))]
 
 
 def jobs(device: str = "cpu") -> dict[str, store.Job]:

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from course_utils import checkpoints
+from course_utils.data.levels import from_avif, to_avif
 from course_utils.paths import CHECKOUT, shipped
 from course_utils.recipes import BaseRecipe
 
+_COMPRESSED = "avif"  # the fact that gives the shapes of what is stored as AVIF
 Found = tuple[dict[str, Tensor], dict[str, Any]]  # tensors and facts of a job, facts ready for JSON
 
 
@@ -33,7 +35,7 @@ def complete(path: Path, jobs: dict[str, Job], only: Sequence[str] = ("",), stal
 
     only: compute jobs whose name contains one of these. stale: compute what `path` does not hold as its spec now is;
     otherwise everything anew. Finished jobs wait in a file beside it, so that an interrupted call goes on and the old
-    results stay in use until then.
+    results stay in use until then. Pictures, uint8 (..., 3, S, S), are stored by `levels.to_avif`.
     """
     unfinished, chosen = path.with_suffix(".partial"), {name for name in jobs if any(text in name for text in only)}
     tensors, facts = _kept(path, {name: job for name, job in jobs.items() if stale or name not in chosen})
@@ -44,9 +46,10 @@ def complete(path: Path, jobs: dict[str, Job], only: Sequence[str] = ("",), stal
             continue
         began = time.perf_counter()
         made, about = job.work()
-        tensors |= {f"{name}/{part}": value for part, value in made.items()}
+        shapes = {part: list(value.shape) for part, value in made.items() if _pictures(value)}
+        tensors |= {f"{name}/{part}": to_avif(x) if part in shapes else x for part, x in made.items()}
         spec = {key: value.as_dict() if isinstance(value, BaseRecipe) else value for key, value in job.spec.items()}
-        facts[name] = {"spec": spec, **about}
+        facts[name] = {"spec": spec, **about, **({_COMPRESSED: shapes} if shapes else {})}
         checkpoints.write(unfinished, tensors, facts)
         print(f"{name:44} {time.perf_counter() - began:6.0f} s", flush=True)
     if missing := [name for name in jobs if name not in facts]:
@@ -97,8 +100,13 @@ def load(file: Path | str, specs: dict[str, dict[str, Any]], redo: str) -> dict[
         if name not in facts or not _same(spec, facts[name]):
             raise RuntimeError(f"{Path(file).name} holds no {name!r} as it is now: regenerate it with `{redo}`")
         own = {key.removeprefix(f"{name}/"): x for key, x in tensors.items() if key.rpartition("/")[0] == name}
-        found[name] = own, facts[name]
+        shapes = facts[name].pop(_COMPRESSED, {})
+        found[name] = own | {part: from_avif(own[part], shape) for part, shape in shapes.items()}, facts[name]
     return found
+
+
+def _pictures(x: Tensor) -> bool:
+    return x.dtype == torch.uint8 and x.ndim > 3
 
 
 def _same(spec: dict[str, Any], about: dict[str, Any]) -> bool:
