@@ -52,7 +52,7 @@ def images(
             raise ValueError(f"no sampler but plain ddim, and no guidance: {ALONE}")
         steps = model.config.rungs[-1] if steps is None else steps
         model = model.at(steps)
-    steps = None if sampler == "ddpm" else 50 if steps is None else steps
+    steps = 50 if steps is None and sampler != "ddpm" else steps
     options = {"clip": not in_latents(model), **options}
     guide = model if guidance is None else samplers.guided(model, guidance, interval=interval or (0, schedule.T))
     made = samplers.sample(guide, schedule, n, shape_of(model), sampler=sampler, steps=steps, **options)

@@ -53,7 +53,9 @@ def test_every_shipped_checkpoint_is_whole_and_its_card_complete():
         made = checkpoints.load(name)
         assert sum(p.numel() for p in made.model.parameters()) == card["parameters"]
         schedule = made.schedule.name if made.schedule else None  # a GAN has none
-        assert made.model.config.size == card["settings"]["size"] and schedule == card["settings"].get("schedule")
+        settings = card["settings"]
+        teacher = checkpoints.names()[settings["teacher"]]["settings"] if "teacher" in settings else {}
+        assert made.model.config.size == settings["size"] and schedule == (teacher | settings).get("schedule")
         scores = card["scores"]
         assert scores["fd_ratio"] == pytest.approx(scores["fd"] / scores["floor"]["fd"], rel=1e-2)
         assert scores["n"] in (500, 1000) and scores["kid_se"] > 0 and card["images_seen"] > 0 and card["minutes"] > 0
@@ -242,8 +244,11 @@ def test_the_command_names_bad_arguments(arguments, message, exported, tmp_path,
 def test_the_samplers_stay_in_the_range_of_images(exported):
     made = checkpoints.load(exported)
     for sampler in ("ddpm", "ddim", "dpm_solver_pp"):
-        pictures = sample.images(made.model, made.schedule, 3, sampler=sampler, steps=10)
+        steps = None if sampler == "ddpm" else 10
+        pictures = sample.images(made.model, made.schedule, 3, sampler=sampler, steps=steps)
         assert pictures.shape == (3, 3, 8, 8) and pictures.abs().max() <= 1
+    with pytest.raises(ValueError, match="ddpm visits every level"):  # and does not take all of them in silence
+        sample.images(made.model, made.schedule, 3, sampler="ddpm", steps=10)
 
 
 def test_the_command_asks_a_conditional_network_for_classes(tmp_path, capsys):

@@ -167,7 +167,7 @@ class Batches(Pictures):
 
 # one recipe with one switch: notebook 09 compares the three at equal cost
 _CARS = Recipe(data="cifar10:automobile", network="tiny-3", predicts="eps", weight=None, steps=30_000)
-_DRAWN_CARS = _CARS.changed(data="drawn:automobile", network="tiny")
+_DRAWN_CARS = _CARS.changed(data="drawn:automobile", network="tiny-half", steps=15_000)
 _EDM = {"framework": "edm", "schedule": "karras", "predicts": "F"}
 _FLOW = {"framework": "flow", "schedule": "flow", "predicts": "F"}
 _FACES = Recipe(data="faces", size=64, network="fast64")

@@ -15,7 +15,11 @@ _ALL = (
     ("ddim", 10, {}),
 )
 _MORE = (("ddim", 50, {}), ("ddim", 50, {"eta": 1.0}), ("ddim", 25, {"eta": 1.0}))
+_FLOW = (("euler_flow", 20, {}), ("euler_flow", 10, {}))
 _FURTHER = {
+    "cars32-ddpm": _FLOW,
+    "cars32-edm": _FLOW,
+    "cars32-flow": _FLOW,
     "cats32-cosine": _MORE,
     "faces64": _MORE,
     "ldm-faces64": (*_MORE, ("ddpm", 1000, {})),

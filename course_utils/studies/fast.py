@@ -114,7 +114,7 @@ def ways(name: str) -> list[tuple[str, int, dict[str, Any]]]:
     found = [(sampler, evaluations, {}) for sampler in SAMPLERS for evaluations in FEW]
     found += [("ddim", evaluations, {}) for evaluations in (1, 2, 4, IMITATED)]
     found += [("heun", evaluations, {"churn": CHURN}) for evaluations in FEW[2:]]
-    return [*found, *(("ddpm", evaluations, {}) for evaluations in (*FEW[2:], MANY))]
+    return [*found, *(("ddpm", evaluations, {}) for evaluations in (*FEW, MANY))]
 
 
 def jobs(device: str = "cpu") -> dict[str, store.Job]:
@@ -157,8 +157,11 @@ def _scored(
     network, reference = tools()
     if sampler == "dpm_solver_pp":
         more["spacing"] = "lambda"  # as the course's protocol has it
+    how = sampler
+    if sampler == "ddpm" and evaluations < schedule.T:
+        how, more["eta"] = "ddim", 1.0  # ancestral sampling on some of the levels (Song et al. 2021, section 4.1)
     steps = samplers.steps_for(sampler, evaluations)
-    pictures = sample.images(model, schedule, N, sampler=sampler, steps=steps, seed=0, **more)
+    pictures = sample.images(model, schedule, N, sampler=how, steps=steps, seed=0, **more)
     features = metrics.features.extract(pictures, network)
     score = metrics.score(features, reference, network)
     random = torch.Generator().manual_seed(0)

@@ -162,8 +162,8 @@ def _pictures(checkpoint: Checkpoint, entry: Entry, n: int) -> Tensor:
         return latents.reconstruct(checkpoint.model, named_set(settings["data"], size=settings["size"])[:n][0])
     y = sample.labels(checkpoint, entry.part or None, n)
     options = {**metrics.protocol.sampling(checkpoint.schedule, checkpoint.model), **entry.how}
-    if options.get("sampler") in ("ddim", "ddpm"):
-        options.pop("spacing", None)  # of DPM-Solver++ alone
+    if options.get("sampler") != "dpm_solver_pp":
+        options.pop("spacing", None)
     return sample.images(checkpoint.model, checkpoint.schedule, n, y=y, **options)
 
 
@@ -234,8 +234,10 @@ def figure(rows: Sequence[dict[str, Any]], sets: Sequence[str]) -> Figure:
         ax.set(title=name, xscale="log", yscale="log", xlabel="seconds a picture (one core)")
         viz.plain_log(ax.xaxis)
         viz.plain_log(ax.yaxis)
+    shown = {row["kind"] for row in rows if row["data"] in sets}
     for group, (colour, marker) in KINDS.items():
-        panels[0, 0].plot([], [], marker, color=colour, label=group)
+        if group in shown:
+            panels[0, 0].plot([], [], marker, color=colour, label=group)
     panels[0, 0].set_ylabel("FD (EfficientNet-Lite0)")
     panels[0, 0].legend(fontsize=10)
     return drawing

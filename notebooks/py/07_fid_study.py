@@ -495,7 +495,7 @@ viz.show(
 # - **FD and KID disagree.** `stylegan2-faces64` has the lowest KID of all on faces (0.082) and only the eighth FD.
 # - **Two classes or one?** `catfrog32` draws better cats (54.9) than `cats32-cosine` (59.9), as two classes did for the sources. It also had 149 minutes instead of 60, so this table does not say why.
 # - **Error bars.** The first four of `faces64`, 82 to 87, are within 5 of each other, with bars of 2 to 3: do not rank them. And each checkpoint was trained once.
-# - **Cost.** A face takes a GAN 1 ms, StyleGAN2 4, latent diffusion 14 and diffusion in pixels 57, with ten steps. Which is worth its price? Choose a set, a score and a cost, and move the budget:
+# - **Cost.** A face takes a GAN 1 ms, StyleGAN2 4, latent diffusion 16 and diffusion in pixels 54, with ten steps of DPM-Solver++. Which is worth its price? Choose a set, a score and a cost, and move the budget:
 
 # %%
 widgets.pareto_explorer(sorted(rows, key=lambda row: row["data"] != "cat faces"))
