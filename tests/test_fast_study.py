@@ -62,13 +62,23 @@ def test_a_score_counts_evaluations_and_has_an_error(tools, monkeypatch):
     model = Preconditioned(PreconditionedConfig("flow", "flow", 100, network)).eval()
     model.register_forward_hook(lambda *_: asked.append(1))
     schedule = schedules.flow(100)
-    for sampler in fast.SAMPLERS:
+    for sampler in (*fast.SAMPLERS, "ddpm"):
         asked.clear()
         score = fast.Score(**fast._scored(model, schedule, sampler, 10, tools))
         assert len(asked) == score.evaluations == (9 if sampler == "heun" else 10)
         assert score.fd > 0 and score.fd_se > 0
     plain, churned = (fast._scored(model, schedule, "heun", 10, tools, **more) for more in ({}, {"churn": 30}))
     assert plain["fd"] != churned["fd"]
+    asked.clear()
+    every = fast._scored(model, schedule, "ddpm", schedule.T, tools)
+    assert len(asked) == every["evaluations"] == 100
+
+
+def test_texture_is_contrast_and_roughness():
+    stripes = torch.tensor([-0.5, 0.5]).repeat(16).expand(4, 3, 32, 32)
+    contrast, roughness = fast.texture(stripes)
+    assert contrast == pytest.approx(0.5, rel=1e-3) and roughness == pytest.approx(1)
+    assert fast.texture(stripes.transpose(2, 3)) == pytest.approx((contrast, 1)) and fast.texture(stripes * 0)[1] == 0
 
 
 @pytest.mark.parametrize("name", ["edm", "flow, optimal transport"])

@@ -81,11 +81,15 @@ class Run(NamedTuple):
 
 
 class Results(NamedTuple):
-    """curve: scores by (checkpoint, sampler, churn), by rising evaluations; runs: by name; floor: of real pictures."""
+    """curve: scores by (checkpoint, sampler, churn), by rising evaluations; runs: by name; floor: of real pictures.
+
+    texture: contrast and roughness of the test pictures, see `texture`.
+    """
 
     curve: dict[tuple[str, str, float], list[Score]]
     runs: dict[str, Run]
     floor: dict[str, float]
+    texture: tuple[float, float]
 
 
 def load(path: Path | None = None) -> Results:
@@ -102,7 +106,17 @@ def load(path: Path | None = None) -> Results:
         tensors, facts = found[name]
         scores = {(sampler, asked): Score(**score) for sampler, asked, score in facts["scores"]}
         runs[name] = Run(tensors["losses"].float(), tensors["norms"].float(), scores, facts["minutes"])
-    return Results(curve, runs, found["floor"][1]["scores"])
+    return Results(curve, runs, found["floor"][1]["scores"], tuple(found["texture"][1]["texture"]))
+
+
+def texture(pictures: Tensor) -> tuple[float, float]:
+    """Return contrast and roughness of pictures (N, 3, S, S) in [-1, 1].
+
+    Contrast is the standard deviation of all values, roughness the mean difference of neighbours, without sign, in a
+    row plus that in a column: total variation a pixel.
+    """
+    across, down = (pictures.diff(dim=axis).abs().mean() for axis in (-1, -2))
+    return float(pictures.std()), float(across + down)
 
 
 def ways(name: str) -> list[tuple[str, int, dict[str, Any]]]:
@@ -129,8 +143,14 @@ def jobs(device: str = "cpu") -> dict[str, store.Job]:
         network, reference = tools()
         return {}, {"scores": metrics.real_floor(named_set(f"{DATA}:train", size=32), reference, N, network)}
 
+    def of_photographs() -> store.Found:
+        return {}, {"texture": texture(named_set(f"{DATA}:test", size=32)[:N][0])}
+
     cards = checkpoints.names()
-    found = {"floor": store.Job({"data": DATA, "n": N}, floor)}
+    found = {
+        "floor": store.Job({"data": DATA, "n": N}, floor),
+        "texture": store.Job({"data": DATA, "n": N}, of_photographs),
+    }
     for name in (*CHECKPOINTS, DISTILLED):
         for sampler, evaluations, more in ways(name):
             spec = {"sha256": cards[name]["sha256"], "sampler": sampler, "evaluations": evaluations, "n": N, **more}
