@@ -130,8 +130,8 @@ def load(name: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
     """Return a shipped checkpoint by its name, or any exported one by its path, in float32 and ready for sampling.
 
     Shipped files are compared with the SHA-256 in the list of cards, and what a file has in common with another one
-    (see `share`) with that in this file. Raises ValueError for an unknown name,
-    FileNotFoundError for a missing file, DamagedCheckpointError for one that is not what it should be.
+    (see `share`) with that in this file. Raises ValueError for an unknown name, FileNotFoundError for a missing file,
+    DamagedCheckpointError for one that is not what it should be.
     """
     if Path(name).suffix == ".safetensors":
         path, card = Path(name), None

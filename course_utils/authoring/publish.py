@@ -114,9 +114,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"not replaced: the shipped {given.name} has FD {before['scores']['fd']}", file=sys.stderr)
         return 1
     file = shipped / f"{given.name}.safetensors"
-    shutil.copyfile(given.model, file)
-    if isinstance(checkpoint.model, LatentDiffusion):
-        checkpoints.share(file, "vae", card["settings"]["vae"])  # a third of the file, and it ships already
+    beside = file.with_suffix(".writing")  # what ships stays as it is should the next lines fail
+    shutil.copyfile(given.model, beside)
+    if isinstance(checkpoint.model, LatentDiffusion) and card["settings"]["vae"] in cards:
+        checkpoints.share(beside, "vae", card["settings"]["vae"])  # a third of the file, and it ships already
+    beside.replace(file)
     cards[given.name] = {"sha256": checkpoints.digest(file), **card}
     cards = dict(sorted(cards.items()))
     listing.write_text(json.dumps(cards, indent=1) + "\n")
