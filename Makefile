@@ -6,7 +6,7 @@ ROOT   := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 PORT   ?= 8888
 SETTINGS := $(VENV)/share/jupyter/lab/settings
 
-.PHONY: help lab test run notebooks sync homework grade ablations study conditioning autoencoders adversaries styles evaluation league fusion benchmarks lint format clean
+.PHONY: help lab test run notebooks sync homework grade ablations study conditioning autoencoders adversaries styles evaluation league fusion fast benchmarks lint format clean
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
@@ -79,6 +79,9 @@ league: $(VENV)/base.stamp  ## score every shipped checkpoint anew: the league t
 
 fusion: $(VENV)/base.stamp  ## measure everything behind notebook 08 anew (an hour; needs the cat faces)
 	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.studies.fusions
+
+fast: $(VENV)/base.stamp  ## measure everything behind notebook 09 anew (hours; needs CIFAR-10)
+	OMP_NUM_THREADS=1 $(BIN)/python -m course_utils.studies.fast
 
 benchmarks: $(VENV)/all.stamp  ## measure the speed of drawing, widgets, training, sampling and scoring
 	$(BIN)/python benchmarks/foundation.py && $(BIN)/python benchmarks/images.py && $(BIN)/python benchmarks/scores.py

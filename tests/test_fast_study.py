@@ -42,7 +42,8 @@ def test_every_way_of_sampling_has_a_name_of_its_own():
         if name == fast.DISTILLED:
             assert asked == {("ddim", 1), ("ddim", 2), ("ddim", 4)}
         else:
-            assert ("ddpm", 1000) in asked and {(s, 20) for s in fast.SAMPLERS} <= asked
+            assert {(s, 20) for s in fast.SAMPLERS} <= asked
+            assert (("ddpm", 1000) in asked) == (name != "cars32-flow")
     assert fast.label("a", "heun", 20, {"churn": 30}) == "a, heun 20, churn 30"
 
 
@@ -101,3 +102,20 @@ def test_the_explosion_is_the_same_loss_asked_of_another_answer():
     snr = schedules.cosine().log_snr.exp()
     assert 24_000 < float(snr[1]) < 24_500
     assert recipes.get("cars32-ddpm").weight is None
+
+
+def test_stored_results_are_those_of_this_code_and_say_what_the_notebook_promises():
+    found = fast.load()
+    for name in ("cars32-ddpm", fast.TEACHER):  # with twenty evaluations as good as with a thousand
+        ancestral = found.curve[name, "ddpm", 0.0][-1]
+        assert ancestral.evaluations == fast.MANY
+        twenty = [s for sampler in fast.SAMPLERS for s in found.curve[name, sampler, 0.0] if s.evaluations in (19, 20)]
+        assert len(twenty) == len(fast.SAMPLERS) and min(s.fd for s in twenty) <= 1.05 * ancestral.fd
+    student = found.curve[fast.DISTILLED, "ddim", 0.0][-1]
+    assert student.evaluations == 4 and student.fd <= 1.25 * found.curve[fast.TEACHER, "ddpm", 0.0][-1].fd
+    for scores in found.curve.values():
+        assert all(found.floor["fd"] < s.fd and 0 < s.fd_se < 5 for s in scores)
+    for name, recipe in (fast.VARIANTS | fast.EXPLOSIONS).items():
+        run = found.runs[name]
+        assert run.losses.shape == run.norms.shape == (recipe.steps,) and run.losses.isfinite().all(), name
+        assert bool(run.scores) == (name in fast.VARIANTS), name
