@@ -98,20 +98,18 @@ viz.show(
 #
 # ## The map
 #
-# | | notebook | what it is about |
-# |---|---|---|
-# | ✅ | [01 · Toy diffusion](01_toy_diffusion.ipynb) | a complete diffusion model on points in the plane; eight ablations; draw your own data set |
-# | ✅ | [02 · DDPM derivation](02_ddpm_derivation.ipynb) | from a chain of Gaussians to the training loss, every line checked by numbers |
-# | ✅ | [03 · CIFAR-10 cats](03_cifar10_cats.ipynb) | the same on pictures: U-Net, schedules, samplers; is it memorising? |
-# | ✅ | [04 · Conditional generation](04_conditional_generation.ipynb) | cats *or* frogs, on demand: labels, guidance and its price |
-# | ✅ | [05 · Variational autoencoders](05_vae.ipynb) | what the KL weight buys, collapse, over-fitting; diffusion in the latent space |
-# | ✅ | [06 · DCGAN](06_dcgan.ipynb) | two networks at war: circles, collapse, losses that do not rank |
-# | ✅ | [07 · FID study](07_fid_study.ipynb) | how good is it? What scores measure, what moves them, what they miss; a league table |
-# | ✅ | [08 · Fusion](08_fusion.ipynb) | the child of two cats: a naive recipe mended step by step, with your own photographs if you like |
-# | ⏳ | 09 · EDM and fast samplers | the same quality in 20 steps instead of 1,000 |
-# | ✅ | [10 · StyleGAN2](10_stylegan2.ipynb) | taken apart: what each of its five ideas does; styles, truncation, projection; a race at equal minutes |
-#
-# ✅ is ready, ⏳ is being written.
+# | notebook | what it is about |
+# |---|---|
+# | [01 · Toy diffusion](01_toy_diffusion.ipynb) | a complete diffusion model on points in the plane; eight ablations; draw your own data set |
+# | [02 · DDPM derivation](02_ddpm_derivation.ipynb) | from a chain of Gaussians to the training loss, every line checked by numbers |
+# | [03 · CIFAR-10 cats](03_cifar10_cats.ipynb) | the same on pictures: U-Net, schedules, samplers; is it memorising? |
+# | [04 · Conditional generation](04_conditional_generation.ipynb) | cats *or* frogs, on demand: labels, guidance and its price |
+# | [05 · Variational autoencoders](05_vae.ipynb) | what the KL weight buys, collapse, over-fitting; diffusion in the latent space |
+# | [06 · DCGAN](06_dcgan.ipynb) | two networks at war: circles, collapse, losses that do not rank |
+# | [07 · FID study](07_fid_study.ipynb) | how good is it? What scores measure, what moves them, what they miss; a league table |
+# | [08 · Fusion](08_fusion.ipynb) | the child of two cats: a naive recipe mended step by step, with your own photographs if you like |
+# | [09 · EDM and fast samplers](09_edm_and_fast_samplers.ipynb) | DDPM, EDM and flow matching in one table; ten evaluations instead of a thousand; a network that needs four |
+# | [10 · StyleGAN2](10_stylegan2.ipynb) | taken apart: what each of its five ideas does; styles, truncation, projection; a race at equal minutes |
 #
 # The pictures below are the offline data set of the later notebooks: **drawn** by a program, as many as we like,
 # each with known factors (fur, ears, pose, …). So we can *count* what a model forgot to generate.
