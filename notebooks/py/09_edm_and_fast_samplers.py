@@ -20,7 +20,7 @@
 # A diffusion model draws a picture by asking its network again and again, a thousand times in the paper of notebook 02. Does it have to? In this notebook one small network is trained three times, under DDPM, EDM and flow matching, by one recipe with one switch. Then we take the sampler apart: what is it that takes so many steps, how few will do, and how does one teach a network to jump?
 #
 # **You will be able to**
-# 1. write DDPM, EDM and flow matching as three rows of one table, and turn a network of one into a network of another;
+# 1. write DDPM, EDM and flow matching as three columns of one table, and draw with a network of one along the path of another;
 # 2. say what learning rate, clipping, skip scaling and attention each do, from measurements;
 # 3. explain sampling as an ODE, Euler's method, Heun's, and why the levels matter as much as the method;
 # 4. read a curve of quality against evaluations, with its error bars;
