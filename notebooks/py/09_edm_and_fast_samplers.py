@@ -497,14 +497,14 @@ viz.show(
 
 # %%
 print(f"FD (EfficientNet-Lite0) ± two standard errors, n = {study.N:,}")
-print(f"{'':40s}" + "".join(f"{k:>14d}" for k in study.FEW) + f"{study.MANY:>14,d}")
+print(f"{'':28s}" + "".join(f"{k:>13,d}" for k in (*study.FEW, study.MANY)))
 for (name, sampler, churn), scores in found.curve.items():
     if name == study.DISTILLED:
         continue
     by = {s.evaluations: row(s) for s in scores}
     asked = [samplers.evaluations_of(sampler, samplers.steps_for(sampler, k)) for k in (*study.FEW, study.MANY)]
     label = f"{name}, {sampler}" + (f", churn {churn:g}" if churn else "")
-    print(f"{label:40s}" + "".join(f"{by.get(k, ''):>14s}" for k in asked))
+    print(f"{label:28s}" + "".join(f"{by.get(k, ''):>13s}" for k in asked))
 
 # %% [markdown]
 # *Look for*, in the panel of `cars32-edm`:
@@ -565,7 +565,7 @@ viz.rows(
 )
 
 # %%
-by = {s.evaluations: s for s in found.curve[study.TEACHER, "ddim", 0.0]}
+by = {s.evaluations: s for s in found.curve[study.TEACHER, "ddim", 0.0] if s.evaluations in (1, 2, 4, 10, 32, 100)}
 print(f"DDIM, FD (EfficientNet-Lite0) ± two standard errors, n = {study.N:,}")
 print(f"{'evaluations':16s}" + "".join(f"{k:>14,d}" for k in by))
 print(f"{study.TEACHER:16s}" + "".join(f"{row(s):>14s}" for s in by.values()))
