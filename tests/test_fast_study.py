@@ -107,12 +107,14 @@ def test_the_explosion_is_the_same_loss_asked_of_another_answer():
 def test_stored_results_are_those_of_this_code_and_say_what_the_notebook_promises():
     found = fast.load()
     for name in ("cars32-ddpm", fast.TEACHER):  # with twenty evaluations as good as with a thousand
-        ancestral = found.curve[name, "ddpm", 0.0][-1]
-        assert ancestral.evaluations == fast.MANY
-        twenty = [s for sampler in fast.SAMPLERS for s in found.curve[name, sampler, 0.0] if s.evaluations in (19, 20)]
-        assert len(twenty) == len(fast.SAMPLERS) and min(s.fd for s in twenty) <= 1.05 * ancestral.fd
-    student = found.curve[fast.DISTILLED, "ddim", 0.0][-1]
-    assert student.evaluations == 4 and student.fd <= 1.25 * found.curve[fast.TEACHER, "ddpm", 0.0][-1].fd
+        ancestral = found.score(name, "ddpm", fast.MANY)
+        twenty = [found.score(name, sampler, 20) for sampler in fast.SAMPLERS]
+        assert ancestral.evaluations == fast.MANY and {s.evaluations for s in twenty} == {19, 20}
+        assert min(s.fd for s in twenty) <= 1.05 * ancestral.fd
+    student, teacher = found.score(fast.DISTILLED, "ddim", 4), found.score(fast.TEACHER, "ddpm", fast.MANY)
+    assert student.evaluations == 4 and student.fd <= 1.25 * teacher.fd
+    with pytest.raises(KeyError):
+        found.score("cars32-flow", "ddim", 7)
     for scores in found.curve.values():
         assert all(found.floor["fd"] < s.fd and 0 < s.fd_se < 5 for s in scores)
     for name, recipe in (fast.VARIANTS | fast.EXPLOSIONS).items():

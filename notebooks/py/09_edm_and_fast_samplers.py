@@ -26,7 +26,7 @@
 # 4. read a curve of quality against evaluations, with its error bars;
 # 5. say how a network is distilled to four steps, two and one, and what that costs.
 #
-# **Before you start:** Sections 3 to 6 of notebook 03 (training; DDIM and DPM-Solver++; FD and its floor). **Run time:** about three minutes on two CPU cores. **As a lecture:** 90 minutes, about 60 without the parts marked ◆ (estimates).
+# **Before you start:** Sections 3 to 6 of notebook 03 (training; DDIM and DPM-Solver++; FD and its floor). **Run time:** about two minutes on two CPU cores. **As a lecture:** 90 minutes, about 60 without the parts marked ◆ (estimates).
 
 # %%
 import math
@@ -229,10 +229,8 @@ def row(score):
 print(f"FD (EfficientNet-Lite0) ± two standard errors, n = {study.N:,}; photographs: {found.floor['fd']:.1f}")
 print(f"{'in 20 evaluations':20s}" + "".join(f"{samplers.TITLES[k]:>18s}" for k in study.SAMPLERS))
 for name in study.CHECKPOINTS:
-    line = f"{name:20s}"
-    for sampler in study.SAMPLERS:  # Heun, two evaluations a step and one for the last, has 19
-        line += f"{row(next(s for s in found.curve[name, sampler, 0.0] if s.evaluations in (19, 20))):>18s}"
-    print(line)
+    # Heun's method, two evaluations a step and one for the last, has 19
+    print(f"{name:20s}" + "".join(f"{row(found.score(name, k, 20)):>18s}" for k in study.SAMPLERS))
 
 # %% [markdown]
 # *Look for:* no winner. By DDIM in 20 evaluations it is flow matching (81), by DPM-Solver++ EDM (93), where flow matching has 116. One training each, so a few points say little; but these are the same three files in every column, so the sampler can decide which training "is best". Section 6 finds out what it does to a score. (On `cars32-flow`, DDIM *is* Euler on flow: it stops at the levels of the network's own schedule.)
@@ -275,13 +273,14 @@ viz.show(
     figure,
     alt="Left: two quiet losses of a network that answers eps, one on top of the other. Right: the same loss asked of a network that answers x_0 leaps up a hundredfold again and again, higher without clipping.",
 )
-print(f"{'':42s}{'median gradient':>16s}{'largest':>10s}{'median of the last 100 losses':>32s}")
+print(f"{'':42s}{'median gradient':>16s}{'largest':>10s}{'steps above 1':>15s}{'median of last 100 losses':>27s}")
 for name in study.EXPLOSIONS:
     run = found.runs[name]
-    print(f"{name:42s}{run.norms.median():16.2f}{run.norms.max():10.1f}{run.losses[-100:].median():32.3f}")
+    facts = f"{run.norms.median():16.2f}{run.norms.max():10.2f}{(run.norms > 1).sum():15d}"
+    print(f"{name:42s}{facts}{run.losses[-100:].median():27.3f}")
 
 # %% [markdown]
-# *Look for:* left, nothing: the two curves lie on top of one another, for no gradient's norm exceeds 1, and the clip never acts. Right, the same loss on the same noised pictures leaps a hundredfold. Which levels a batch happens to hold decides how large its gradient is: 5 to 9 in the median, more than 1,000 at worst. Clipping bounds what such a batch can do, and after 600 steps the median loss is 0.17 with it and 0.57 without. EDM without clipping has no such leaps (largest norm 2.1). So here clipping mends a weight that the frameworks of Section 1 avoid in the first place: they weigh an error of $D$ by $1/c_\text{out}^2$, so that an error of $F$ counts the same at every level. (One small network, on one set: larger ones, lower precision or other data may need it all the same.)
+# *Look for:* left, nothing: the two curves lie on top of one another, for the gradient's norm exceeds 1 once or twice in 600 steps, by 4% at most: there is next to nothing to clip. Right, the same loss on the same noised pictures leaps a hundredfold. Which levels a batch happens to hold decides how large its gradient is: 5 to 9 in the median, more than 1,000 at worst. Clipping bounds what such a batch can do, and after 600 steps the median loss is 0.17 with it and 0.57 without. EDM without clipping has no such leaps either: its norm exceeds 1 in 86 of 600 steps, but is 2.11 at most. So here clipping mends a weight that the frameworks of Section 1 avoid in the first place: they weigh an error of $D$ by $1/c_\text{out}^2$, so that an error of $F$ counts the same at every level. (One small network, on one set: larger ones, lower precision or other data may need it all the same.)
 #
 # ## 4 · Sampling is an ODE
 #
@@ -385,6 +384,7 @@ x_T = torch.randn(choose(ci=20, lecture=200, full=2000), 2, generator=torch.Gene
 truth = samplers.final(samplers.heun(exact, schedule, x_T, steps=choose(ci=20, lecture=500, full=2000)))
 ways = {samplers.TITLES[name]: name for name in study.SAMPLERS}
 asked = choose(ci=(5, 20), lecture=(5, 10, 20, 50, 100, 200), full=(5, 10, 20, 50, 100, 200, 500, 1000))
+
 # %%
 missed = {label: {} for label in ways}  # by evaluations spent: Heun spends an odd number
 for label, sampler in ways.items():
@@ -469,7 +469,7 @@ viz.rows(
 #
 # Counted, with 1,000 pictures each. DDPM's ancestral sampler takes all 1,000 steps (fewer, in the figure, are DDIM with $\eta = 1$, the same dice on some of the levels); the others stop where you like.
 #
-# The figure compares methods *with* their levels: DDIM stops at those of the network's own schedule (cosine, Karras's, flow's), DPM-Solver++ evenly in $\ln\sigma$ over its range (which for DDPM and flow matching reaches far above σ = 80, so that 7 or 8 of 20 levels are spent on pure noise), Heun at Karras's, Euler on flow evenly in its $t$.
+# The figure compares methods *with* their levels: DDIM stops at those of the network's own schedule (cosine, Karras's, flow's), DPM-Solver++ evenly in $\ln\sigma$ over its range (which for DDPM and flow matching reaches far above σ = 80, so that 7 or 8 of 20 levels are spent on pure noise), Heun at Karras's, Euler on flow evenly in its $t$. (In the pictures above, and in the table at the end of this section, DPM-Solver++ stops at the same levels as DDIM.)
 #
 # **Predict:** at how many evaluations do more stop to help? And is 1,000 times ancestral the best?
 
@@ -491,7 +491,7 @@ panels[0, 0].set_ylabel("FD (EfficientNet-Lite0)")
 panels[0, 0].legend(fontsize=10)
 viz.show(
     figure,
-    "Three panels of FD against evaluations, with a dashed line for real pictures far below all. DDIM and DPM-Solver++ are level from 10 evaluations on, Heun begins far higher and joins them at 50, Euler on flow is lowest at 10 or 20 and rises after, most of all in the panel of cars32-flow. Ancestral sampling in 1,000 steps lies at the height of the others or above.",
+    "Three panels of FD against evaluations, with a dashed line for real pictures far below all. DPM-Solver++ is level from 10 evaluations on, and so is DDIM but in the panel of cars32-flow, where it lies under Euler on flow. Heun begins far higher and comes down to DPM-Solver++ at 50. Euler on flow is lowest or nearly so at 10 and 20 and rises after, most of all in the panel of cars32-flow. Ancestral sampling in 1,000 steps lies among the others for cars32-ddpm, and above them for cars32-edm.",
     "09_curve",
 )
 
@@ -511,7 +511,7 @@ for (name, sampler, churn), scores in found.curve.items():
 #
 # - **Ten evaluations do.** DDIM has 94 with 10, 91 with 20 and 92 with 100; DPM-Solver++ has 93 from 10 on. Neither gains anything beyond the error bars.
 # - **1,000 ancestral steps have 98 ± 3.** That is the sampler with which DDPM started, and DDIM, DPM-Solver++ and Euler on flow equal or beat it with 20 evaluations (Euler on flow: 82 ± 3). It does not need the thousand itself: 99 with 50. (`cars32-ddpm` has 92 ± 3 with 1,000, and 85 by 20 evaluations of DDIM.)
-# - **Heun comes late**, 107 with 19, 94 with 49: half as many steps, too long through the middle, as on the dinosaur. **Churn**, not tuned and at its maximum up to 50 evaluations, makes it worse here, not better (119 with 19; 99 with 99, where Heun alone has 93): noise that is put back has to be removed again, by the same small network.
+# - **Heun comes late**, 107 with 19, 94 with 49: half as many steps, too long through the middle, as on the dinosaur. **Churn**, not tuned and at its maximum of 41% throughout, makes it worse here, not better (119 with 19; 99 with 99, where Heun alone has 93): noise that is put back has to be removed again, by the same small network.
 # - **Euler on flow is best with 10 or 20, and gets worse with more**: 82, 82, 85, 88. The panel of `cars32-flow` shows it at its strongest: 70 with 10, 81 with 20, 103 with 50, while DPM-Solver++, which is at its end from 10 on, has 116. (There DDIM lies under Euler on flow: the schedule's levels are the same.)
 #
 # How can a coarse approximation be better than what it approximates? All of them but the ancestral sampler and churn lead to the same end.
